@@ -1,0 +1,101 @@
+//! The trace on disk.
+//!
+//! A trace is a directory:
+//!
+//! | entry | what |
+//! |---|---|
+//! | `header.json` | format version, machine facts, command line ([`Header`]) |
+//! | `events` | blocks of encoded [`Event`]s |
+//! | `data` | blocks of the bytes that events refer to by [`DataRef`] |
+//! | `files/` | the mapped files, as they were when they were mapped ([`FileStore`]) |
+//! | `end.json` | how the recording ended ([`End`]); missing when the recorder was killed |
+//!
+//! Nothing is ever rewritten in place: a recorder that is killed leaves a good prefix, and [`Reader`] finds the
+//! longest one. This crate knows no ptrace and interprets nothing; start reading at [`Event`].
+
+mod block;
+mod directory;
+mod event;
+mod header;
+mod reader;
+mod registers;
+mod store;
+mod writer;
+
+pub use block::{BLOCK_RAW_BYTES_MAX, DATA_PIECE_BYTES_MAX};
+pub use directory::{TraceDirectory, default_root, list, remove, resolve};
+pub use event::{
+    DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,
+    Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,
+};
+pub use header::{End, Header, Machine, TRACE_VERSION};
+pub use reader::{Damage, Reader};
+pub use registers::Registers;
+pub use store::FileStore;
+pub use writer::Writer;
+
+use std::path::PathBuf;
+
+/// What can go wrong with a trace on disk. Every message says what to try next.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The operating system refused an operation on a file of the trace.
+    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// What was tried, as a verb: "create", "read".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The directory is no trace.
+    #[error("{} is not a trace: it has no header.json; record one with `vdbg record PROGRAM`, list them with `vdbg ls`", .0.display())]
+    NotATrace(PathBuf),
+    /// No trace of that name, or none at all.
+    #[error("no trace {0}; list the recorded ones with `vdbg ls`, or record one with `vdbg record PROGRAM`")]
+    NoSuchTrace(String),
+    /// The trace was written by a newer version of the suite.
+    #[error(
+        "the trace has format version {found}, this vdbg reads up to {supported}: use a newer vdbg to replay it"
+    )]
+    NewerVersion {
+        /// The version in the header.
+        found: u32,
+        /// [`TRACE_VERSION`].
+        supported: u32,
+    },
+    /// A file of the trace has contents that no recorder writes.
+    #[error("{} is damaged: {what}; record again, or restore the trace from a copy", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// An event number past the end.
+    #[error("event {0} is past the end of the trace")]
+    NoSuchEvent(u64),
+}
+
+/// The advice that belongs to an I/O error.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            "; free some space, or choose another place with -o DIR or VDBG_TRACE_DIR"
+        }
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+            "; choose a directory you may write to with -o DIR or VDBG_TRACE_DIR"
+        }
+        _ => "",
+    }
+}
+
+/// Attaches the path and the action to an I/O result.
+pub(crate) fn io<T>(
+    action: &'static str,
+    path: &std::path::Path,
+    result: std::io::Result<T>,
+) -> Result<T, TraceError> {
+    result.map_err(|source| TraceError::Io { action, path: path.to_owned(), source })
+}

@@ -1,0 +1,381 @@
+//! Reading a trace. The files are indexed by their block headers when a trace is opened; blocks are unpacked when
+//! they are needed and the last few are kept. Whatever a damaged file says, memory stays bounded by the block size.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{self, BlockHeader, HEADER_BYTES};
+use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
+use crate::registers::{self, Registers};
+use crate::{End, Header, TRACE_VERSION, TraceError, io};
+
+/// How many unpacked blocks of each file are kept.
+const CACHED_BLOCKS: usize = 8;
+
+/// An event as it is encoded: registers as the words that differ from the thread's previous event in the block.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WireEvent {
+    space: SpaceId,
+    thread: ThreadId,
+    time_ns: u64,
+    changed: u32,
+    words: Vec<u64>,
+    kind: EventKind,
+}
+
+impl WireEvent {
+    pub(crate) fn encode(event: &Event, before: &Registers) -> Vec<u8> {
+        let (old, new) = (before.words(), event.registers.words());
+        let differs = |i: &usize| old[*i] != new[*i];
+        let wire = WireEvent {
+            space: event.space,
+            thread: event.thread,
+            time_ns: event.time_ns,
+            changed: (0..registers::COUNT).filter(differs).fold(0, |mask, i| mask | 1 << i),
+            words: (0..registers::COUNT).filter(differs).map(|i| new[i]).collect(),
+            kind: event.kind.clone(),
+        };
+        postcard::to_stdvec(&wire).expect("events have only plain values")
+    }
+
+    fn into_event(self, before: &Registers) -> Option<Event> {
+        let mut words = before.words();
+        let mut changed = self.words.into_iter();
+        for (i, word) in words.iter_mut().enumerate().filter(|(i, _)| self.changed & (1 << i) != 0) {
+            let _ = i;
+            *word = changed.next()?;
+        }
+        let registers = Registers::from_words(words);
+        Some(Event {
+            space: self.space,
+            thread: self.thread,
+            time_ns: self.time_ns,
+            registers,
+            kind: self.kind,
+        })
+    }
+}
+
+/// Why a trace ends before its recorder meant it to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// What was found.
+    pub what: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+/// A trace opened for reading. Cheap to share; every method takes `&self`.
+pub struct Reader {
+    directory: PathBuf,
+    header: Header,
+    end: Option<End>,
+    events: BlockFile<Vec<Event>>,
+    data: BlockFile<Vec<u8>>,
+    count: u64,
+    damage: Option<Damage>,
+}
+
+impl Reader {
+    /// Opens a trace and finds its longest good prefix.
+    ///
+    /// # Errors
+    /// When there is no trace, or it was written by a newer version, or its header cannot be read.
+    pub fn open(directory: &Path) -> Result<Reader, TraceError> {
+        let header = read_header(directory)?;
+        let end = std::fs::read(directory.join("end.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        let (events, events_damage) = BlockFile::open(directory.join("events"), |h| u64::from(h.count))?;
+        let (data, data_damage) = BlockFile::open(directory.join("data"), |h| u64::from(h.raw_len))?;
+        let mut reader = Reader {
+            directory: directory.to_owned(),
+            header,
+            end,
+            count: events.len,
+            events,
+            data,
+            damage: events_damage.or(data_damage),
+        };
+        reader.check_blocks()?;
+        reader.cut_to_good_prefix()?;
+        Ok(reader)
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How the recording ended; `None` when its recorder was killed.
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// Where the trace is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Number of events that can be replayed.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Nothing can be replayed.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What is wrong with the files, if the good prefix is not all.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// The event of this number.
+    ///
+    /// # Errors
+    /// When there is none, or its block is damaged.
+    pub fn event(&self, number: u64) -> Result<Event, TraceError> {
+        if number >= self.count {
+            return Err(TraceError::NoSuchEvent(number));
+        }
+        let (index, first) = self.events.block_of(number).ok_or(TraceError::NoSuchEvent(number))?;
+        let block = self.events.block(index, decode_events)?;
+        let event = block.get((number - first) as usize).cloned();
+        event.ok_or_else(|| self.events.corrupt("a block has fewer events than it says"))
+    }
+
+    /// The bytes of a piece of data.
+    ///
+    /// # Errors
+    /// When the piece lies outside the stream, or its block is damaged.
+    pub fn data(&self, piece: DataRef) -> Result<Vec<u8>, TraceError> {
+        let end = piece.offset.checked_add(piece.len).filter(|end| *end <= self.data.len);
+        let end = end.ok_or_else(|| self.data.corrupt("an event refers to data that is not there"))?;
+        let mut bytes = Vec::with_capacity(piece.len as usize);
+        let mut at = piece.offset;
+        while at < end {
+            let (index, first) =
+                self.data.block_of(at).ok_or_else(|| self.data.corrupt("a piece of data is missing"))?;
+            let block = self.data.block(index, |raw, _| Some(raw))?;
+            let from = (at - first) as usize;
+            let to = block.len().min((end - first) as usize);
+            bytes.extend_from_slice(&block[from..to]);
+            at = first + to as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// Path of a stored file.
+    pub fn file(&self, stored: &crate::StoredFile) -> PathBuf {
+        // A hostile trace must not name a file outside itself.
+        let name = Path::new(&stored.stored).file_name().unwrap_or_default();
+        self.directory.join("files").join(name)
+    }
+
+    /// Drops everything from the first block on whose checksum does not agree.
+    fn check_blocks(&mut self) -> Result<(), TraceError> {
+        if let Some(what) = self.events.cut_at_bad_block(|h| u64::from(h.count))? {
+            self.damage.get_or_insert(Damage { path: self.events.path.clone(), what });
+            self.count = self.events.len;
+        }
+        if let Some(what) = self.data.cut_at_bad_block(|h| u64::from(h.raw_len))? {
+            self.damage.get_or_insert(Damage { path: self.data.path.clone(), what });
+        }
+        Ok(())
+    }
+
+    /// Drops blocks from the end until the last event decodes and refers only to data that is there.
+    fn cut_to_good_prefix(&mut self) -> Result<(), TraceError> {
+        while let Some(index) = self.events.blocks.len().checked_sub(1) {
+            let first = self.events.blocks[index].header.first;
+            let good = match self.events.block(index, decode_events) {
+                Ok(block) => block.iter().take_while(|event| self.has_data_of(event)).count() as u64,
+                Err(TraceError::Corrupt { path, what }) => {
+                    self.damage.get_or_insert(Damage { path, what });
+                    0
+                }
+                Err(other) => return Err(other),
+            };
+            self.count = first + good;
+            if good > 0 {
+                return Ok(());
+            }
+            self.events.blocks.pop();
+        }
+        Ok(())
+    }
+
+    fn has_data_of(&self, event: &Event) -> bool {
+        let mut all = true;
+        event.kind.for_each_data(&mut |piece: DataRef| {
+            all &= piece.offset.checked_add(piece.len).is_some_and(|end| end <= self.data.len);
+        });
+        all
+    }
+}
+
+fn read_header(directory: &Path) -> Result<Header, TraceError> {
+    let path = directory.join("header.json");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(TraceError::NotATrace(directory.to_owned()));
+        }
+        Err(error) => return io("read", &path, Err(error)),
+    };
+    let corrupt = |what: String| TraceError::Corrupt { path: path.clone(), what };
+    // The version is looked at first: a newer header may have other fields.
+    let value: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+    let found = value.get("version").and_then(serde_json::Value::as_u64);
+    let found = found.ok_or_else(|| corrupt("it has no format version".into()))?;
+    if found > u64::from(TRACE_VERSION) {
+        return Err(TraceError::NewerVersion { found: found as u32, supported: TRACE_VERSION });
+    }
+    serde_json::from_value(value).map_err(|error| corrupt(error.to_string()))
+}
+
+fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<Vec<Event>> {
+    let mut registers: HashMap<ThreadId, Registers> = HashMap::new();
+    let mut rest = raw.as_slice();
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        let (wire, left) = postcard::take_from_bytes::<WireEvent>(rest).ok()?;
+        rest = left;
+        let last = registers.entry(wire.thread).or_default();
+        let event = wire.into_event(last)?;
+        *last = event.registers;
+        events.push(event);
+    }
+    (events.len() == header.count as usize).then_some(events)
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    /// Position of the block header in the file.
+    at: u64,
+    header: BlockHeader,
+}
+
+type Cache<T> = std::sync::Mutex<VecDeque<(usize, Arc<T>)>>;
+
+/// One file of blocks with its index.
+struct BlockFile<T> {
+    path: PathBuf,
+    file: File,
+    blocks: Vec<Block>,
+    /// Number of events, or of bytes of data.
+    len: u64,
+    cache: Cache<T>,
+}
+
+impl<T> BlockFile<T> {
+    fn open(
+        path: PathBuf,
+        extent: impl Fn(&BlockHeader) -> u64,
+    ) -> Result<(BlockFile<T>, Option<Damage>), TraceError> {
+        let file = io("open", &path, File::open(&path))?;
+        let size = io("read", &path, file.metadata())?.len();
+        let (mut blocks, mut at, mut len, mut damage) = (Vec::new(), 0u64, 0u64, None);
+        while at < size {
+            match read_block_header(&file, at, size, len) {
+                Ok(header) => {
+                    blocks.push(Block { at, header });
+                    len += extent(&header);
+                    at += HEADER_BYTES as u64 + u64::from(header.packed_len);
+                }
+                Err(what) => {
+                    damage = Some(Damage { path: path.clone(), what: what.into() });
+                    break;
+                }
+            }
+        }
+        Ok((BlockFile { path, file, blocks, len, cache: Cache::default() }, damage))
+    }
+
+    /// The block that holds this event number or data offset, and where it starts.
+    fn block_of(&self, position: u64) -> Option<(usize, u64)> {
+        let index = self.blocks.partition_point(|block| block.header.first <= position).checked_sub(1)?;
+        Some((index, self.blocks[index].header.first))
+    }
+
+    fn block(
+        &self,
+        index: usize,
+        decode: impl FnOnce(Vec<u8>, &BlockHeader) -> Option<T>,
+    ) -> Result<Arc<T>, TraceError> {
+        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(found) = cache.iter().position(|(i, _)| *i == index) {
+            let entry = cache.remove(found).expect("it was just found");
+            let block = Arc::clone(&entry.1);
+            cache.push_front(entry);
+            return Ok(block);
+        }
+        let Block { at, header } = self.blocks[index];
+        let raw = self.unpack(at, &header)?;
+        let block =
+            decode(raw, &header).ok_or_else(|| self.corrupt("a block holds something else than events"))?;
+        let block = Arc::new(block);
+        cache.push_front((index, Arc::clone(&block)));
+        cache.truncate(CACHED_BLOCKS);
+        Ok(block)
+    }
+
+    /// Reads through the whole file once; the sum is computed at memory speed.
+    fn cut_at_bad_block(
+        &mut self,
+        extent: impl Fn(&BlockHeader) -> u64,
+    ) -> Result<Option<String>, TraceError> {
+        let mut packed = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate() {
+            let mut head = [0; HEADER_BYTES];
+            io("read", &self.path, self.file.read_exact_at(&mut head, block.at))?;
+            packed.resize(block.header.packed_len as usize, 0);
+            io("read", &self.path, self.file.read_exact_at(&mut packed, block.at + HEADER_BYTES as u64))?;
+            if let Err(what) = block::check_sum(&head, &packed) {
+                self.blocks.truncate(index);
+                self.len = self.blocks.iter().map(|block| extent(&block.header)).sum();
+                return Ok(Some(what.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn unpack(&self, at: u64, header: &BlockHeader) -> Result<Vec<u8>, TraceError> {
+        let mut head = [0; HEADER_BYTES];
+        io("read", &self.path, self.file.read_exact_at(&mut head, at))?;
+        let mut packed = vec![0; header.packed_len as usize];
+        io("read", &self.path, self.file.read_exact_at(&mut packed, at + HEADER_BYTES as u64))?;
+        block::decode_body(&head, header, &packed).map_err(|what| self.corrupt(what))
+    }
+
+    fn corrupt(&self, what: &str) -> TraceError {
+        TraceError::Corrupt { path: self.path.clone(), what: what.into() }
+    }
+}
+
+fn read_block_header(file: &File, at: u64, size: u64, expected: u64) -> Result<BlockHeader, &'static str> {
+    let mut head = [0; HEADER_BYTES];
+    file.read_exact_at(&mut head, at).map_err(|_| "the last block is cut off")?;
+    let header = block::decode_header(&head)?;
+    if header.first != expected {
+        return Err("a block is missing or out of order");
+    }
+    if at + HEADER_BYTES as u64 + u64::from(header.packed_len) > size {
+        return Err("the last block is cut off");
+    }
+    Ok(header)
+}

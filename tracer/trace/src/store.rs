@@ -1,0 +1,86 @@
+//! Mapped files, kept so that a rebuilt or deleted executable does not spoil a trace. A file is copied once into a
+//! store that all traces below one root share (by reflink where the file system can), and hard-linked from there into
+//! each trace, so that a trace directory is complete in itself.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::event::StoredFile;
+use crate::{TraceError, io};
+
+/// Name of the shared store below the root of the traces.
+pub(crate) const SHARED: &str = ".files";
+
+/// The files of one trace.
+pub struct FileStore {
+    shared: Option<PathBuf>,
+    local: PathBuf,
+    known: HashSet<String>,
+}
+
+impl FileStore {
+    /// A store for the trace in `directory`; `root` is where traces share files, if anywhere.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn create(directory: &Path, root: Option<&Path>) -> Result<FileStore, TraceError> {
+        let local = directory.join("files");
+        io("create", &local, std::fs::create_dir(&local))?;
+        let shared = root.map(|root| root.join(SHARED));
+        // Sharing is a comfort: without it every trace has its own copies.
+        let shared = shared.filter(|path| std::fs::create_dir_all(path).is_ok());
+        Ok(FileStore { shared, local, known: HashSet::new() })
+    }
+
+    /// Keeps the contents that `file` has now.
+    ///
+    /// # Errors
+    /// When it cannot be read or stored.
+    pub fn keep(&mut self, file: &File, path: &Path) -> Result<StoredFile, TraceError> {
+        let meta = io("read", path, file.metadata())?;
+        let name = stamp(&meta);
+        let entry = StoredFile { stored: name.clone(), len: meta.len() };
+        if self.known.contains(&name) {
+            return Ok(entry);
+        }
+        let target = self.local.join(&name);
+        let linked = self.shared.as_ref().is_some_and(|shared| {
+            let source = shared.join(&name);
+            std::fs::hard_link(&source, &target).is_ok()
+                || (copy(file, &source).is_ok() && std::fs::hard_link(&source, &target).is_ok())
+        });
+        if !linked {
+            io("copy a mapped file to", &target, copy(file, &target))?;
+        }
+        self.known.insert(name);
+        Ok(entry)
+    }
+}
+
+/// Identifies contents without reading them: any change of a file changes its ctime.
+fn stamp(meta: &std::fs::Metadata) -> String {
+    let (mtime, ctime) = (meta.mtime_nsec(), meta.ctime_nsec());
+    format!(
+        "{:x}-{:x}-{:x}-{:x}.{mtime:x}-{:x}.{ctime:x}",
+        meta.dev(),
+        meta.ino(),
+        meta.len(),
+        meta.mtime(),
+        meta.ctime()
+    )
+}
+
+/// Copies under a temporary name first, so that two recorders never see half a file.
+fn copy(file: &File, target: &Path) -> std::io::Result<()> {
+    let temporary = target.with_extension(format!("tmp{}", std::process::id()));
+    let mut source = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
+    let mut copy = File::create(&temporary)?;
+    // std uses copy_file_range(2), which reflinks where it can.
+    let result = std::io::copy(&mut source, &mut copy).and_then(|_| std::fs::rename(&temporary, target));
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
