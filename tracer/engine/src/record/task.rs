@@ -1,0 +1,118 @@
+//! The recorder's view of the traced threads and their address spaces.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Instant;
+
+use trace::{Registers, SpaceId, ThreadId};
+
+use crate::record::point::Written;
+use crate::sys::memory::Memory;
+use crate::sys::ptrace::{SignalInfo, Wait};
+use crate::unruly::Site;
+
+/// Where a thread is between two of its stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It executes the program's instructions.
+    User,
+    /// It is in a system call, between the entry stop and the exit stop.
+    Kernel,
+}
+
+/// What the recorder has to do with a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It runs, or waits in the kernel.
+    Running,
+    /// It is in a stop that has not been looked at.
+    Stopped(Wait),
+    /// Its stop has been dealt with; it goes on when its turn comes.
+    Parked,
+    /// It is in a group stop, until SIGCONT.
+    GroupStopped,
+}
+
+/// A traced thread.
+pub(crate) struct Task {
+    pub(crate) thread: i32,
+    /// Its process (thread group).
+    pub(crate) process: i32,
+    pub(crate) space: SpaceId,
+    pub(crate) phase: Phase,
+    pub(crate) status: Status,
+    /// Registers at the entry of the call it is in.
+    pub(crate) entry: Registers,
+    /// The trace already says that it is in a call.
+    pub(crate) announced: bool,
+    /// What the recorder does with the call it is in.
+    pub(crate) intervention: Intervention,
+    /// Its registers after its last event, where a signal may reach it as it stands.
+    pub(crate) boundary: Option<Registers>,
+    /// The call that returned last was interrupted and may be begun again.
+    pub(crate) interrupted: bool,
+    /// Signals taken from the kernel and not yet delivered.
+    pub(crate) pending: VecDeque<SignalInfo>,
+    /// When the first of them has to be delivered.
+    pub(crate) deadline: Option<Instant>,
+    /// Address of `clear_child_tid` (set_tid_address(2)), or 0.
+    pub(crate) clear_tid: u64,
+    /// The cores the program believes it may run on.
+    pub(crate) affinity: Rc<Vec<u8>>,
+}
+
+/// How the recorder changes a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Intervention {
+    /// Not at all.
+    None,
+    /// It is not executed and gives this result.
+    Result(i64),
+    /// It is executed with other arguments; these are put back.
+    Arguments,
+}
+
+impl Task {
+    pub(crate) fn new(thread: i32, process: i32, space: SpaceId, affinity: Rc<Vec<u8>>) -> Task {
+        Task {
+            thread,
+            process,
+            space,
+            phase: Phase::User,
+            status: Status::Parked,
+            entry: Registers::default(),
+            announced: false,
+            intervention: Intervention::None,
+            boundary: None,
+            interrupted: false,
+            pending: VecDeque::new(),
+            deadline: None,
+            clear_tid: 0,
+            affinity,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ThreadId {
+        ThreadId(self.thread)
+    }
+
+    /// It waits for its turn.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.status, Status::Stopped(_) | Status::Parked)
+    }
+}
+
+/// An address space.
+pub(crate) struct Space {
+    pub(crate) memory: Rc<Memory>,
+    /// Unruly instructions replaced by a trap.
+    pub(crate) sites: HashMap<u64, Site>,
+    /// Which memory was written since the last forced point.
+    pub(crate) written: Written,
+    /// End of the heap of brk(2).
+    pub(crate) brk: u64,
+    /// Address of a `syscall` instruction (in the vDSO), for calls on behalf of the recorder; 0 when there is none.
+    pub(crate) syscall_address: u64,
+    /// Threads in it.
+    pub(crate) users: usize,
+}

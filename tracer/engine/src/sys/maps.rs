@@ -1,0 +1,70 @@
+//! `/proc/PID/maps` (proc(5)).
+
+use std::io;
+
+/// One line of the maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Map {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// `PROT_*` bits.
+    pub(crate) protection: i32,
+    pub(crate) shared: bool,
+    pub(crate) offset: u64,
+    pub(crate) inode: u64,
+    /// Path or pseudo-path; empty for anonymous memory.
+    pub(crate) name: String,
+}
+
+impl Map {
+    pub(crate) fn writable(&self) -> bool {
+        self.protection & libc::PROT_WRITE != 0
+    }
+
+    pub(crate) fn executable(&self) -> bool {
+        self.protection & libc::PROT_EXEC != 0
+    }
+
+    /// It shows a file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.inode != 0
+    }
+}
+
+/// The mappings of a process, in address order.
+pub(crate) fn read(process: i32) -> io::Result<Vec<Map>> {
+    let text = std::fs::read(format!("/proc/{process}/maps"))?;
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
+}
+
+fn parse(line: &str) -> Option<Map> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let flags = fields.next()?.as_bytes();
+    let offset = fields.next()?;
+    let _device = fields.next()?;
+    let inode = fields.next()?;
+    let bit = |at: usize, letter: u8, bit: i32| if flags.get(at) == Some(&letter) { bit } else { 0 };
+    Some(Map {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        protection: bit(0, b'r', libc::PROT_READ) | bit(1, b'w', libc::PROT_WRITE) | bit(2, b'x', libc::PROT_EXEC),
+        shared: flags.get(3) == Some(&b's'),
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        inode: inode.parse().ok()?,
+        name: fields.next().unwrap_or("").trim_start().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_line_with_a_path_with_spaces() {
+        let map = parse("7f00-8f00 rw-s 00001000 fe:00 123                       /tmp/a b (deleted)").unwrap();
+        assert_eq!((map.start, map.end, map.offset, map.inode), (0x7f00, 0x8f00, 0x1000, 123));
+        assert!(map.shared && map.writable() && !map.executable());
+        assert_eq!(map.name, "/tmp/a b (deleted)");
+    }
+}

@@ -1,0 +1,210 @@
+//! Starting processes to trace, and small facts about running ones.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::ptrace;
+
+/// `PR_SET_TSC`, `PR_TSC_SIGSEGV` of prctl(2): the time stamp counter traps. Kept across fork and exec.
+const PR_SET_TSC: i32 = 26;
+const PR_TSC_SIGSEGV: u64 = 2;
+
+const TRACE_OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACEEXIT
+    | libc::PTRACE_O_EXITKILL;
+
+/// A program to start.
+pub(crate) struct Program {
+    /// Its file, already searched for.
+    pub(crate) path: CString,
+    pub(crate) arguments: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
+}
+
+/// Starts a program under ptrace, pinned to `core`, with a trapping time stamp counter. It is left at its
+/// `PTRACE_EVENT_EXEC` stop.
+///
+/// # Errors
+/// The error of fork(2), of exec(2), or of tracing.
+pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
+    let (go_read, go_write) = pipe()?;
+    let (error_read, error_write) = pipe()?;
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(&program.arguments), pointers(&program.environment));
+    // SAFETY: between fork and exec the child only makes system calls on memory prepared here, as the child of a
+    // process with threads must.
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: as above; all pointers are to memory that lives until exec or exit.
+        0 => unsafe {
+            unblock_signals();
+            libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+            let mut byte = 0u8;
+            libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            let error = *libc::__errno_location();
+            libc::write(error_write.as_raw_fd(), (&raw const error).cast(), 4);
+            libc::_exit(127)
+        },
+        _ => {}
+    }
+    drop(error_write);
+    pin(child, core)?;
+    ptrace::seize(child, TRACE_OPTIONS)?;
+    drop(go_read);
+    write_byte(&go_write)?;
+    loop {
+        match ptrace::wait(child)?.1 {
+            ptrace::Wait::Event(libc::PTRACE_EVENT_EXEC) => return Ok(child),
+            ptrace::Wait::Event(libc::PTRACE_EVENT_EXIT) => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
+            ptrace::Wait::Signal(signal) => ptrace::resume(child, ptrace::Resume::Continue, signal)?,
+            ptrace::Wait::Ended(_) => return Err(exec_error(&error_read)),
+            _ => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
+        }
+    }
+}
+
+/// Starts a process for replay: a copy of this one, which does nothing but wait to be taken over. It is returned in a
+/// ptrace stop, traced, with a trapping time stamp counter, and dies with this process.
+pub(crate) fn launch_blank() -> io::Result<i32> {
+    let (go_read, go_write) = pipe()?;
+    // SAFETY: the child only makes system calls, as the child of a process with threads must.
+    let child = unsafe { libc::fork() };
+    match child {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: as above.
+        0 => unsafe {
+            libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+            let mut byte = 0u8;
+            libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::raise(libc::SIGSTOP);
+            libc::_exit(127)
+        },
+        _ => {}
+    }
+    drop(go_read);
+    let replay = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_EXITKILL;
+    ptrace::seize(child, replay)?;
+    write_byte(&go_write)?;
+    loop {
+        match ptrace::wait(child)?.1 {
+            ptrace::Wait::Signal(libc::SIGSTOP) => return Ok(child),
+            ptrace::Wait::Ended(_) => return Err(io::Error::other("the replay process ended at once")),
+            _ => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
+        }
+    }
+}
+
+/// # Safety
+/// Only for a freshly forked child: it changes the signal mask of the calling thread.
+unsafe fn unblock_signals() {
+    // SAFETY: the set is local and initialised before use; restoring SIGPIPE undoes what Rust's runtime set.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made both descriptors.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+fn write_byte(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: one byte from a live constant.
+    let written = unsafe { libc::write(fd.as_raw_fd(), b"g".as_ptr().cast(), 1) };
+    if written == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn exec_error(pipe: &OwnedFd) -> io::Error {
+    let mut error = 0i32;
+    // SAFETY: four bytes into a live i32; the writing end is closed, so this does not wait.
+    let read = unsafe { libc::read(pipe.as_raw_fd(), (&raw mut error).cast(), 4) };
+    if read == 4 { io::Error::from_raw_os_error(error) } else { io::Error::other("it ended before it began") }
+}
+
+/// Restricts a thread (0: the calling one) to one core.
+pub(crate) fn pin(thread: i32, core: u32) -> io::Result<()> {
+    // SAFETY: a cpu_set_t of zeros is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: CPU_SET ignores numbers beyond the set.
+    unsafe { libc::CPU_SET(core as usize, &mut set) };
+    // SAFETY: the set is initialised and of the size given.
+    let result = unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The cores the calling thread may run on, as the bytes of a `cpu_set_t`.
+pub(crate) fn affinity() -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0u8; size_of::<libc::cpu_set_t>()];
+    // SAFETY: the buffer has the size given; the raw call says how much of it the kernel filled.
+    let filled = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, bytes.len(), bytes.as_mut_ptr()) };
+    if filled < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    bytes.truncate(filled as usize);
+    Ok(bytes)
+}
+
+/// The state letter of a thread (proc(5), `/proc/PID/stat`), or `None` when it is gone.
+pub(crate) fn state(thread: i32) -> Option<u8> {
+    let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end_of_name + 2).copied()
+}
+
+/// Sends a signal to one thread.
+pub(crate) fn kill_thread(process: i32, thread: i32, signal: i32) {
+    // SAFETY: tgkill takes numbers only. A thread that is gone already needs no signal.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+}
+
+/// Sends a signal to a process that this one started.
+pub(crate) fn kill(process: i32, signal: i32) {
+    // SAFETY: kill takes numbers only. A process that is gone already needs no signal.
+    unsafe { libc::kill(process, signal) };
+}
+
+/// Soft limit of the stack in bytes.
+pub(crate) fn stack_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the limits.
+    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) };
+    limit.rlim_cur
+}
+
+/// Sets the soft limit of another process's stack.
+pub(crate) fn set_stack_limit(process: i32, bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is read only. Where the hard limit does not allow it, the recorded one cannot be larger either.
+    unsafe { libc::prlimit(process, libc::RLIMIT_STACK, &limit, std::ptr::null_mut()) };
+}
+
+/// Makes a memory file of `len` bytes.
+pub(crate) fn memory_file(len: u64) -> io::Result<std::fs::File> {
+    // SAFETY: the name is a constant string.
+    let fd = unsafe { libc::memfd_create(c"vdbg-shared".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this descriptor.
+    let file = unsafe { std::fs::File::from_raw_fd(fd) };
+    file.set_len(len)?;
+    Ok(file)
+}

@@ -1,0 +1,87 @@
+//! Signals of this process, and what `/proc` says of another's.
+
+use std::io;
+use std::time::Duration;
+
+/// Blocks SIGCHLD, so that [`wait_child`] can wait for it with a time-out. Threads started later inherit it.
+pub(crate) fn block_child_signal() -> io::Result<()> {
+    // SAFETY: the sets are local and initialised by sigemptyset before use.
+    let result = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// Waits until SIGCHLD comes or the time is over.
+pub(crate) fn wait_child(timeout: Duration) {
+    let time = libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+    // SAFETY: the set is local and initialised by sigemptyset before use; no siginfo is asked for. Whatever the
+    // result, the caller looks for stops next.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+    }
+}
+
+/// Ignores a signal in this process.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Stops this process, as the shell that waits for it expects of a job.
+pub(crate) fn stop_self() {
+    // SAFETY: raise has no memory effects.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// What happens to a signal by default, if it reaches a process (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Default {
+    Ignore,
+    Stop,
+    End,
+}
+
+pub(crate) fn default_action(signal: i32) -> Default {
+    match signal {
+        libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT => Default::Ignore,
+        libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Default::Stop,
+        _ => Default::End,
+    }
+}
+
+/// How a thread would take a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Handler,
+    Ignored,
+    Stops,
+    Fatal,
+}
+
+/// Reads it from `/proc/PID/status` (proc(5): SigIgn, SigCgt).
+pub(crate) fn disposition(thread: i32, signal: i32) -> io::Result<Disposition> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status"))?;
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok()).unwrap_or(0)
+    };
+    let bit = 1u64 << (signal - 1);
+    Ok(if mask("SigCgt:") & bit != 0 {
+        Disposition::Handler
+    } else if mask("SigIgn:") & bit != 0 {
+        Disposition::Ignored
+    } else {
+        match default_action(signal) {
+            Default::Ignore => Disposition::Ignored,
+            Default::Stop => Disposition::Stops,
+            Default::End => Disposition::Fatal,
+        }
+    })
+}
