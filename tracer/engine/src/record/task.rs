@@ -43,6 +43,8 @@ pub(crate) struct Task {
     pub(crate) status: Status,
     /// Registers at the entry of the call it is in.
     pub(crate) entry: Registers,
+    /// Its number; of a restarted call the number it was begun with.
+    pub(crate) call: u64,
     /// The trace already says that it is in a call.
     pub(crate) announced: bool,
     /// What the recorder does with the call it is in.
@@ -81,6 +83,7 @@ impl Task {
             phase: Phase::User,
             status: Status::Parked,
             entry: Registers::default(),
+            call: 0,
             announced: false,
             intervention: Intervention::None,
             boundary: None,
@@ -115,4 +118,17 @@ pub(crate) struct Space {
     pub(crate) syscall_address: u64,
     /// Threads in it.
     pub(crate) users: usize,
+}
+
+impl Space {
+    pub(crate) fn new(memory: Rc<Memory>) -> Space {
+        Space {
+            memory,
+            sites: HashMap::new(),
+            written: Written::default(),
+            brk: 0,
+            syscall_address: 0,
+            users: 1,
+        }
+    }
 }

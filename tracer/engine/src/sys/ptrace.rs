@@ -228,3 +228,14 @@ pub(crate) fn debug_register(thread: i32, index: usize) -> io::Result<u64> {
     let error = io::Error::last_os_error();
     if word == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(word as u64) }
 }
+
+/// `PTRACE_GETSIGMASK` of ptrace(2).
+const PTRACE_GETSIGMASK: u32 = 0x420a;
+
+/// The signals a thread blocks: bit `n - 1` for signal `n`.
+pub(crate) fn signal_mask(thread: i32) -> io::Result<u64> {
+    let mut mask = 0u64;
+    // SAFETY: the kernel writes the eight bytes that are announced.
+    unsafe { request(PTRACE_GETSIGMASK, thread, size_of::<u64>() as *mut c_void, (&raw mut mask).cast()) }?;
+    Ok(mask)
+}

@@ -1,0 +1,215 @@
+//! Threads and processes that begin and end.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use trace::{EventKind, Registers, SpaceId, ThreadId, ThreadStart, Write};
+
+use super::task::{Phase, Space, Status, Task};
+use super::{Next, Recorder, gone_is_fine};
+use crate::TracerError;
+use crate::sys::memory::Memory;
+use crate::sys::process;
+use crate::sys::ptrace::{self, Resume, Wait};
+
+/// The longest wait for a thread that has passed its exit stop.
+const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What a clone-like call asked for.
+struct Request {
+    flags: u64,
+    child_tid: u64,
+}
+
+impl Recorder {
+    /// A call has made a new thread: records its start. It is ready to run.
+    pub(super) fn thread_start(&mut self, parent: i32) -> Result<Next, TracerError> {
+        self.announce(parent)?;
+        let message = ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
+        let child = message as i32;
+        if self.early.remove(&child).is_none() {
+            let (_, stop) = ptrace::wait(child).map_err(TracerError::system("wait for a new thread"))?;
+            if let Wait::Ended(_) = stop {
+                return Ok(Next::Resume(Resume::Syscall, 0));
+            }
+        }
+        let request = self.clone_request(parent)?;
+        let has = |flag: i32| request.flags & flag as u64 != 0;
+        let space = if has(libc::CLONE_VM) {
+            self.space_of(parent).users += 1;
+            self.tasks[&parent].space
+        } else {
+            self.copy_space(parent, child)?
+        };
+        let process = if has(libc::CLONE_THREAD) { self.tasks[&parent].process } else { child };
+        let registers = self.registers(child)?;
+        let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
+        task.boundary = Some(registers);
+        task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
+        self.tasks.insert(child, task);
+        let mut writes = Vec::new();
+        if has(libc::CLONE_CHILD_SETTID) {
+            let memory = self.memory_of(child);
+            self.save(&memory, request.child_tid, 4, &mut writes)?;
+        }
+        let start = ThreadStart { thread: ThreadId(child), process, space, registers, writes };
+        let entry = self.tasks[&parent].entry;
+        self.event(parent, entry, EventKind::Start(Box::new(start)))?;
+        self.ready.push_back(child);
+        Ok(Next::Resume(Resume::Syscall, 0))
+    }
+
+    fn clone_request(&self, parent: i32) -> Result<Request, TracerError> {
+        let entry = &self.tasks[&parent].entry;
+        Ok(match entry.orig_rax as i64 {
+            libc::SYS_fork => Request { flags: 0, child_tid: 0 },
+            libc::SYS_vfork => Request { flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64, child_tid: 0 },
+            libc::SYS_clone3 => {
+                // struct clone_args: flags, pidfd, child_tid, ... (clone(2)).
+                let memory = self.memory_of(parent);
+                let failed = TracerError::system("read the arguments of clone3");
+                Request {
+                    flags: memory.word(entry.rdi).map_err(&failed)?,
+                    child_tid: memory.word(entry.rdi + 16).map_err(&failed)?,
+                }
+            }
+            _ => Request { flags: entry.rdi, child_tid: entry.r10 },
+        })
+    }
+
+    fn copy_space(&mut self, parent: i32, child: i32) -> Result<SpaceId, TracerError> {
+        let memory = Rc::new(Memory::open(child).map_err(TracerError::system("open a child's memory"))?);
+        let original = self.space_of(parent);
+        let mut copy = Space::new(memory);
+        copy.sites = original.sites.clone();
+        copy.brk = original.brk;
+        copy.syscall_address = original.syscall_address;
+        let id = SpaceId(self.next_space);
+        self.next_space += 1;
+        self.spaces.insert(id, copy);
+        Ok(id)
+    }
+
+    /// A thread is about to end: its registers and memory can be read for the last time.
+    pub(super) fn thread_exit(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let status = ptrace::event_message(thread).unwrap_or(0) as i32;
+        let registers = self.registers(thread).unwrap_or_default();
+        let task = &self.tasks[&thread];
+        let (space, clear_tid, phase) = (task.space, task.clear_tid, task.phase);
+        let boundary = task.boundary;
+        let moved = !boundary.is_some_and(|boundary| same_place(&boundary, &registers));
+        if phase == Phase::User && moved && self.current == Some(thread) {
+            // It was killed between two inputs.
+            self.record_point(thread, &registers)?;
+        }
+        let memory = self.memory_of(thread);
+        ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
+        self.await_end(thread)?;
+        let mut writes = Vec::new();
+        let others = self.spaces[&space].users > 1;
+        if others && clear_tid != 0 {
+            self.save(&memory, clear_tid, 4, &mut writes)?;
+        }
+        self.record_exit(thread, registers, status, writes)?;
+        Ok(Next::Gone)
+    }
+
+    fn record_exit(
+        &mut self,
+        thread: i32,
+        registers: Registers,
+        status: i32,
+        writes: Vec<Write>,
+    ) -> Result<(), TracerError> {
+        let space = self.tasks[&thread].space;
+        let users = self.spaces[&space].users;
+        self.event(thread, registers, EventKind::Exit { status, writes, last: users == 1 })?;
+        if thread == self.root && self.root_status.is_none() {
+            self.root_status = Some(status);
+        }
+        self.tasks.remove(&thread);
+        self.leave_space(space);
+        if self.current == Some(thread) {
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave_space(&mut self, space: SpaceId) {
+        let Some(left) = self.spaces.get_mut(&space) else { return };
+        left.users -= 1;
+        if left.users == 0 {
+            self.spaces.remove(&space);
+        }
+    }
+
+    /// Waits until the kernel has done what it does at a thread's end. A leader that ends before its threads is not
+    /// reported by waitpid(2): it stays as a zombie.
+    fn await_end(&mut self, thread: i32) -> Result<(), TracerError> {
+        let since = Instant::now();
+        loop {
+            match ptrace::poll(thread) {
+                Ok(Some((_, Wait::Ended(status)))) => {
+                    if thread == self.root {
+                        self.root_status = Some(status);
+                    }
+                    return Ok(());
+                }
+                Err(_) => return Ok(()),
+                Ok(_) => {}
+            }
+            if matches!(process::state(thread), None | Some(b'Z' | b'X')) && self.is_leader_of_others(thread) {
+                return Ok(());
+            }
+            if since.elapsed() > EXIT_WAIT_MAX {
+                return Err(TracerError::Stuck("a thread that was ending"));
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_leader_of_others(&self, thread: i32) -> bool {
+        self.tasks.values().any(|task| task.process == thread && task.thread != thread)
+    }
+
+    /// waitpid(2) reports an end that no exit stop announced (SIGKILL in certain stops), or the late end of a leader.
+    pub(super) fn ended(&mut self, thread: i32, status: i32) -> Result<(), TracerError> {
+        if thread == self.root {
+            self.root_status = Some(status);
+        }
+        if let Some(task) = self.tasks.get(&thread) {
+            let registers = task.boundary.unwrap_or(task.entry);
+            self.record_exit(thread, registers, status, Vec::new())?;
+        }
+        self.early.remove(&thread);
+        Ok(())
+    }
+
+    /// When a thread other than the leader calls exec, it takes the leader's id and all others end.
+    pub(super) fn take_over_leader(&mut self, leader: i32) -> Result<(), TracerError> {
+        let former = ptrace::event_message(leader).map_err(TracerError::system("read a thread's former id"))? as i32;
+        if former == leader || !self.tasks.contains_key(&former) {
+            return Ok(());
+        }
+        self.announce(former)?;
+        if let Some(old) = self.tasks.get(&leader) {
+            let registers = old.boundary.unwrap_or(old.entry);
+            let keep_root_status = self.root_status;
+            self.record_exit(leader, registers, 0, Vec::new())?;
+            self.root_status = keep_root_status;
+        }
+        let mut task = self.tasks.remove(&former).expect("it was just found");
+        task.thread = leader;
+        self.tasks.insert(leader, task);
+        if self.current == Some(former) {
+            self.current = Some(leader);
+        }
+        self.task(leader).status = Status::Running;
+        Ok(())
+    }
+}
+
+/// The thread has not executed anything since: the kernel only changes its own note on the call.
+pub(super) fn same_place(boundary: &Registers, now: &Registers) -> bool {
+    Registers { orig_rax: 0, ..*boundary } == Registers { orig_rax: 0, ..*now }
+}

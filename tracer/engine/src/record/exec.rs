@@ -1,0 +1,172 @@
+//! exec(2): a new address space, recorded as an image from which replay builds it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::rc::Rc;
+
+use trace::{Effect, Image, Mapping, Registers, Source, SpaceId, StoredFile, ThreadId, Write};
+
+use super::task::Space;
+use super::Recorder;
+use crate::TracerError;
+use crate::sys::maps::{self, Map};
+use crate::sys::memory::Memory;
+use crate::{unruly, vdso};
+
+const PAGE: usize = 4096;
+
+/// Mappings that the kernel makes and that replay does without: the vDSO that used them has been patched.
+const KERNEL_MAPPINGS: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"];
+
+impl Recorder {
+    /// Records the image of the new program. The exec itself is over when the event has been written
+    /// ([`Recorder::finish_exec`]).
+    pub(super) fn exec_effect(&mut self, thread: i32, registers: &Registers) -> Result<Effect, TracerError> {
+        let failed = TracerError::system("look at a new program");
+        let memory = Rc::new(Memory::open(thread).map_err(&failed)?);
+        let maps = maps::read(thread).map_err(&failed)?;
+        let space = SpaceId(self.next_space);
+        self.next_space += 1;
+        let mut new = Space::new(Rc::clone(&memory));
+        new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
+        new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
+        for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
+            new.sites.extend(patch_sites(&memory, map.start, map.end - map.start).map_err(&failed)?);
+        }
+        self.spaces.insert(space, new);
+        let image = self.capture(thread, space, registers, &memory, &maps)?;
+        Ok(Effect::Exec(Box::new(image)))
+    }
+
+    /// Moves the thread to the space that [`Recorder::exec_effect`] made.
+    pub(super) fn finish_exec(&mut self, thread: i32, entry: &Registers, result: i64) -> Result<(), TracerError> {
+        let is_exec = matches!(entry.orig_rax as i64, libc::SYS_execve | libc::SYS_execveat);
+        if !is_exec || result != 0 {
+            return Ok(());
+        }
+        let new = SpaceId(self.next_space - 1);
+        let task = self.task(thread);
+        task.clear_tid = 0;
+        let old = std::mem::replace(&mut task.space, new);
+        self.leave_space(old);
+        Ok(())
+    }
+
+    fn capture(
+        &mut self,
+        thread: i32,
+        space: SpaceId,
+        registers: &Registers,
+        memory: &Memory,
+        maps: &[Map],
+    ) -> Result<Image, TracerError> {
+        let mut mappings = Vec::new();
+        let mut writes = Vec::new();
+        let brk = self.spaces[&space].brk;
+        for map in maps.iter().filter(|map| !KERNEL_MAPPINGS.contains(&map.name.as_str())) {
+            let (mapping, file) = self.image_mapping(thread, map)?;
+            self.capture_contents(memory, map, file, &mut writes)?;
+            mappings.push(mapping);
+        }
+        let arguments = std::fs::read(format!("/proc/{thread}/cmdline")).unwrap_or_default();
+        let arguments = arguments.strip_suffix(&[0]).unwrap_or(&arguments);
+        let path = std::fs::read_link(format!("/proc/{thread}/exe")).unwrap_or_default();
+        Ok(Image {
+            space,
+            thread: ThreadId(thread),
+            path: path.display().to_string(),
+            arguments: arguments.split(|byte| *byte == 0).map(|s| String::from_utf8_lossy(s).into_owned()).collect(),
+            mappings,
+            writes,
+            registers: *registers,
+            brk,
+        })
+    }
+
+    fn image_mapping(&mut self, thread: i32, map: &Map) -> Result<(Mapping, Option<File>), TracerError> {
+        let file = map.is_file().then(|| open_mapped(thread, map)).flatten();
+        let source = match &file {
+            Some(file) => {
+                let stored: StoredFile = self.files.keep(file, map.name.as_ref())?;
+                Source::File { file: stored, offset: map.offset }
+            }
+            None => Source::Zero,
+        };
+        let mapping = Mapping {
+            start: map.start,
+            end: map.end,
+            protection: map.protection,
+            grows_down: map.name == "[stack]",
+            source,
+            name: map.name.clone(),
+        };
+        Ok((mapping, file))
+    }
+
+    /// Saves the pages that differ from what replay maps: zeros, or the file.
+    fn capture_contents(
+        &mut self,
+        memory: &Memory,
+        map: &Map,
+        file: Option<File>,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
+        use std::os::unix::fs::FileExt;
+        let mut page = [0; PAGE];
+        let mut expected = [0; PAGE];
+        for address in (map.start..map.end).step_by(PAGE) {
+            let Ok(read) = memory.read_some(address, &mut page) else { continue };
+            expected.fill(0);
+            if let Some(file) = &file {
+                let offset = map.offset + (address - map.start);
+                let mut filled = 0;
+                while let Ok(n @ 1..) = file.read_at(&mut expected[filled..], offset + filled as u64) {
+                    filled += n;
+                }
+            }
+            if page[..read] != expected[..read] {
+                writes.push(Write { addr: address, data: self.data(page[..read].to_vec())? });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file behind a mapping, as the process has it: its path may name another file by now.
+pub(super) fn open_mapped(thread: i32, map: &Map) -> Option<File> {
+    use std::os::unix::fs::MetadataExt;
+    let by_range = format!("/proc/{thread}/map_files/{:x}-{:x}", map.start, map.end);
+    let same = |file: &File| file.metadata().is_ok_and(|meta| meta.ino() == map.inode && meta.is_file());
+    let open = |path: String| File::open(path).ok().filter(same);
+    open(map.name.clone()).or_else(|| open(by_range)).or_else(|| open(format!("/proc/{thread}/exe")))
+}
+
+/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0.
+fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
+    let Some(map) = maps.iter().find(|map| map.name == "[vdso]") else { return Ok(0) };
+    let mut image = vec![0; (map.end - map.start) as usize];
+    memory.read(map.start, &mut image)?;
+    let (patches, syscall) = vdso::patches(&image);
+    for (offset, bytes) in patches {
+        memory.write(map.start + offset, &bytes)?;
+    }
+    Ok(syscall.map_or(0, |offset| map.start + offset))
+}
+
+/// The opcode of INT3.
+pub(super) const TRAP: u8 = 0xcc;
+
+/// Replaces the unruly instructions in a range of code by traps.
+pub(super) fn patch_sites(
+    memory: &Memory,
+    start: u64,
+    len: u64,
+) -> std::io::Result<HashMap<u64, unruly::Site>> {
+    let mut code = vec![0; len as usize];
+    let read = memory.read_some(start, &mut code)?;
+    let sites: HashMap<u64, unruly::Site> = unruly::scan(&code[..read], start).into_iter().collect();
+    for address in sites.keys() {
+        memory.write(*address, &[TRAP])?;
+    }
+    Ok(sites)
+}

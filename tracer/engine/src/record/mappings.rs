@@ -1,0 +1,210 @@
+//! Calls that change the address space, as operations that replay executes.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+
+use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
+
+use super::exec::{TRAP, patch_sites};
+use super::{NO_EFFECT, Recorder};
+use crate::TracerError;
+use crate::sys::maps;
+
+const PAGE: u64 = 4096;
+
+/// Values of madvise(2) that drop contents.
+const MADV_DONTNEED: u64 = 4;
+const MADV_FREE: u64 = 8;
+const MADV_DONTNEED_LOCKED: u64 = 24;
+
+const MREMAP_DONTUNMAP: u64 = 4;
+
+fn pages(len: u64) -> u64 {
+    len.next_multiple_of(PAGE)
+}
+
+impl Recorder {
+    pub(super) fn mapping_effect(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        result: i64,
+        writes: &mut Vec<Write>,
+    ) -> Result<Effect, TracerError> {
+        if (-4095..0).contains(&result) {
+            return Ok(NO_EFFECT);
+        }
+        let [a0, a1, a2, a3, ..] = entry.arguments();
+        let ops = match entry.orig_rax as i64 {
+            libc::SYS_mmap => self.mmap(thread, entry, result as u64, writes)?,
+            libc::SYS_munmap => vec![MemoryOp::Unmap { start: a0, len: pages(a1) }],
+            libc::SYS_mprotect | libc::SYS_pkey_mprotect => {
+                vec![MemoryOp::Protect { start: a0, len: pages(a1), protection: a2 as i32 }]
+            }
+            libc::SYS_brk => self.brk(thread, result as u64),
+            libc::SYS_mremap => vec![MemoryOp::Remap {
+                old: a0,
+                old_len: pages(a1),
+                new: result as u64,
+                new_len: pages(a2),
+                keep_old: a3 & MREMAP_DONTUNMAP != 0,
+            }],
+            libc::SYS_madvise if [MADV_DONTNEED, MADV_FREE, MADV_DONTNEED_LOCKED].contains(&a2) => {
+                vec![MemoryOp::Discard { start: a0, len: pages(a1) }]
+            }
+            libc::SYS_shmat => self.attach_shared(thread, result as u64)?,
+            libc::SYS_shmdt => self.detached(thread, a0)?,
+            _ => return Ok(NO_EFFECT),
+        };
+        self.space_of(thread).written.maps_changed();
+        Ok(Effect::Memory(ops))
+    }
+
+    fn brk(&mut self, thread: i32, new: u64) -> Vec<MemoryOp> {
+        let space = self.space_of(thread);
+        let old = std::mem::replace(&mut space.brk, new);
+        if old == 0 {
+            return Vec::new();
+        }
+        let (old, new) = (pages(old), pages(new));
+        if new < old {
+            return vec![MemoryOp::Unmap { start: new, len: old - new }];
+        }
+        if new == old {
+            return Vec::new();
+        }
+        vec![MemoryOp::Map(Mapping {
+            start: old,
+            end: new,
+            protection: libc::PROT_READ | libc::PROT_WRITE,
+            grows_down: false,
+            source: Source::Zero,
+            name: "[heap]".into(),
+        })]
+    }
+
+    fn mmap(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        start: u64,
+        writes: &mut Vec<Write>,
+    ) -> Result<Vec<MemoryOp>, TracerError> {
+        let [_, len, protection, flags, descriptor, offset] = entry.arguments();
+        let (protection, flags) = (protection as i32, flags as i32);
+        let end = start + pages(len);
+        let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
+        let mut name = String::new();
+        let source = if flags & libc::MAP_ANONYMOUS == 0 {
+            let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
+            name = std::fs::read_link(&path).unwrap_or_default().display().to_string();
+            self.file_source(&path, &name, shared, offset, (start, end), thread, writes)?
+        } else if shared {
+            let object = self.new_shared(None);
+            Source::Shared { object, offset: 0 }
+        } else {
+            Source::Zero
+        };
+        if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 {
+            let memory = self.memory_of(thread);
+            let sites = patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
+            for address in sites.keys() {
+                writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });
+            }
+            self.space_of(thread).sites.extend(sites);
+        }
+        let grows_down = flags & libc::MAP_GROWSDOWN != 0;
+        Ok(vec![MemoryOp::Map(Mapping { start, end, protection, grows_down, source, name })])
+    }
+
+    fn new_shared(&mut self, initial: Option<trace::StoredFile>) -> SharedObject {
+        let id = self.next_shared;
+        self.next_shared += 1;
+        SharedObject { id, initial }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the facts of one mmap call")]
+    fn file_source(
+        &mut self,
+        path: &str,
+        name: &str,
+        shared: bool,
+        offset: u64,
+        range: (u64, u64),
+        thread: i32,
+        writes: &mut Vec<Write>,
+    ) -> Result<Source, TracerError> {
+        let file = File::open(path).ok();
+        let meta = file.as_ref().and_then(|file| file.metadata().ok());
+        let (Some(file), Some(meta)) = (file, meta.filter(std::fs::Metadata::is_file)) else {
+            return self.snapshot_source(name, range, thread, writes);
+        };
+        let key = (meta.dev(), meta.ino());
+        if shared {
+            if let Some(object) = self.shared.get(&key) {
+                return Ok(Source::Shared { object: object.clone(), offset });
+            }
+            let in_memory = name.starts_with("/dev/shm/") || name.starts_with("/memfd:");
+            if in_memory || opened_for_writing(path) {
+                let initial = Some(self.files.keep(&file, name.as_ref())?);
+                let object = self.new_shared(initial);
+                self.shared.insert(key, object.clone());
+                return Ok(Source::Shared { object, offset });
+            }
+        }
+        Ok(Source::File { file: self.files.keep(&file, name.as_ref())?, offset })
+    }
+
+    /// A device or another thing that cannot be copied: what it shows now is recorded.
+    fn snapshot_source(
+        &mut self,
+        name: &str,
+        (start, end): (u64, u64),
+        thread: i32,
+        writes: &mut Vec<Write>,
+    ) -> Result<Source, TracerError> {
+        if name != "/dev/zero" {
+            self.warn(format!("{name} is mapped, which cannot be copied: only its contents at that time are recorded"));
+            let memory = self.memory_of(thread);
+            self.save(&memory, start, end - start, writes)?;
+        }
+        Ok(Source::Zero)
+    }
+
+    /// shmat(2): the segment is known by its id, which the maps show as the inode.
+    fn attach_shared(&mut self, thread: i32, start: u64) -> Result<Vec<MemoryOp>, TracerError> {
+        let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
+        let Some(map) = maps.into_iter().find(|map| map.start == start) else { return Ok(Vec::new()) };
+        /// No device has this number: segments are told apart from files by it.
+        const SEGMENTS: u64 = u64::MAX;
+        let key = (SEGMENTS, map.inode);
+        let object = match self.shared.get(&key) {
+            Some(object) => object.clone(),
+            None => {
+                let object = self.new_shared(None);
+                self.shared.insert(key, object.clone());
+                object
+            }
+        };
+        Ok(vec![MemoryOp::Map(Mapping {
+            start,
+            end: map.end,
+            protection: map.protection,
+            grows_down: false,
+            source: Source::Shared { object, offset: 0 },
+            name: map.name,
+        })])
+    }
+
+    /// shmdt(2) does not say how much it unmaps: the gap that is left does.
+    fn detached(&mut self, thread: i32, start: u64) -> Result<Vec<MemoryOp>, TracerError> {
+        let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
+        let end = maps.iter().map(|map| map.start).find(|next| *next > start);
+        Ok(end.map(|end| MemoryOp::Unmap { start, len: end - start }).into_iter().collect())
+    }
+}
+
+/// The descriptor allows writing (proc(5), `/proc/PID/fd`: the link's permission bits say so).
+fn opened_for_writing(path: &str) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|link| link.mode() & 0o200 != 0)
+}

@@ -1,0 +1,514 @@
+//! Recording.
+//!
+//! The recorder traces a whole process tree. At any time at most one thread of it executes the program's
+//! instructions; all of them, and the recorder, are pinned to one core. So between two stops of the running thread
+//! everything is deterministic, and the trace only needs what comes in at the stops:
+//!
+//! * A system call stops at entry and at exit. If it returns while nobody else ran it is one event; if it has to wait
+//!   while others can run, its entry and its exit are events of their own.
+//! * A signal that the instruction itself raised is delivered where it is. Any other is kept back until the next
+//!   system call, and delivered at its entry; if none comes in time, a point is forced (see [`point`]).
+//! * When threads wait for their turn, a slice ends at a system call, or, if none comes, at a forced point.
+//!
+//! With one thread and no signal nothing is ever forced, counted or polled: CPU-bound code runs as without us.
+//!
+//! Start reading at [`Recorder::run`].
+
+mod clone;
+mod exec;
+mod mappings;
+pub(crate) mod point;
+mod signals;
+mod syscall;
+mod task;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use trace::{
+    DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers, SharedObject, SpaceId,
+    TRACE_VERSION, TraceDirectory, Write, Writer,
+};
+
+use self::task::{Intervention, Phase, Space, Status, Task};
+use crate::TracerError;
+use crate::sys::memory::Memory;
+use crate::sys::ptrace::{self, Resume, Wait};
+use crate::sys::{machine, process, signal};
+
+/// How long a thread may run while others wait for their turn.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// A forced point at the end of a slice comes no sooner than this many times the cost of the last one after it.
+const POINT_COST_FACTOR: u32 = 100;
+
+/// How long a thread in a call may be in a short, uninterruptible wait before others get their turn.
+const BRIEF_WAIT: Duration = Duration::from_millis(5);
+
+/// What to record, and where to.
+pub struct RecordOptions {
+    /// The program, as the user named it.
+    pub program: PathBuf,
+    /// Its arguments, with the name it is called by first.
+    pub arguments: Vec<CString>,
+    /// The directory for the trace; without one a directory of its own below the default root.
+    pub output: Option<PathBuf>,
+}
+
+/// What came of a recording.
+pub struct Recorded {
+    /// The trace.
+    pub directory: PathBuf,
+    /// Wait status of the program, as in waitpid(2).
+    pub status: i32,
+    /// Number of events.
+    pub events: u64,
+    /// What the user should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Records a program until it and all its descendants have ended.
+///
+/// # Errors
+/// When the program cannot be started, the trace cannot be written, or the kernel refuses to trace. What was recorded
+/// until then replays.
+pub fn record(options: &RecordOptions) -> Result<Recorded, TracerError> {
+    let program = crate::program::find(&options.program)?;
+    let place = TraceDirectory::create(options.output.as_deref(), &options.program.to_string_lossy())?;
+    let result = Recorder::start(options, &program, &place).and_then(Recorder::run);
+    if result.is_err() && !place.path.join("events").metadata().is_ok_and(|events| events.len() > 0) {
+        // Nothing was recorded: leave no empty trace behind.
+        let _ = std::fs::remove_dir_all(&place.path);
+    }
+    result
+}
+
+pub(crate) struct Recorder {
+    writer: Writer,
+    files: FileStore,
+    directory: PathBuf,
+    started: Instant,
+    core: u32,
+    tasks: BTreeMap<i32, Task>,
+    spaces: HashMap<SpaceId, Space>,
+    next_space: u32,
+    /// Threads that wait for their turn, first come first served. Entries of threads that have ended are skipped.
+    ready: VecDeque<i32>,
+    /// The thread whose turn it is.
+    current: Option<i32>,
+    slice_end: Instant,
+    /// Stops of threads whose creation has not been seen yet.
+    early: HashMap<i32, Wait>,
+    root: i32,
+    root_status: Option<i32>,
+    /// Objects of shared memory, by device and inode.
+    shared: HashMap<(u64, u64), SharedObject>,
+    next_shared: u32,
+    /// Periods of interval timers, by process.
+    timers: HashMap<i32, Duration>,
+    warnings: Vec<String>,
+}
+
+/// How a thread goes on after its stop has been dealt with.
+enum Next {
+    Resume(Resume, i32),
+    /// It stays in a group stop.
+    GroupStop,
+    /// It has ended.
+    Gone,
+}
+
+impl Recorder {
+    fn start(options: &RecordOptions, program: &Path, place: &TraceDirectory) -> Result<Recorder, TracerError> {
+        let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
+        let core = first_core(&affinity);
+        let header = header(options, place, core);
+        signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
+        let writer = Writer::create(&place.path, &header)?;
+        let files = FileStore::create(&place.path, place.root.as_deref())?;
+        process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
+        let program = process::Program {
+            path: CString::new(program.as_os_str().as_bytes()).map_err(|_| TracerError::NulInPath)?,
+            arguments: options.arguments.clone(),
+            environment: environment(),
+        };
+        let root = process::launch(&program, core).map_err(|source| TracerError::Start {
+            program: options.program.display().to_string(),
+            source,
+        })?;
+        for job_signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN] {
+            signal::ignore(job_signal);
+        }
+        let mut recorder = Recorder {
+            writer,
+            files,
+            directory: place.path.clone(),
+            started: Instant::now(),
+            core,
+            tasks: BTreeMap::new(),
+            spaces: HashMap::new(),
+            next_space: 0,
+            ready: VecDeque::new(),
+            current: Some(root),
+            slice_end: Instant::now() + SLICE,
+            early: HashMap::new(),
+            root,
+            root_status: None,
+            shared: HashMap::new(),
+            next_shared: 0,
+            timers: HashMap::new(),
+            warnings: Vec::new(),
+        };
+        recorder.begin_root(Rc::new(affinity))?;
+        Ok(recorder)
+    }
+
+    /// Runs the program to its end.
+    fn run(mut self) -> Result<Recorded, TracerError> {
+        while !self.tasks.is_empty() {
+            match self.current {
+                Some(thread) => self.turn(thread)?,
+                None => self.choose()?,
+            }
+        }
+        let status = self.root_status.unwrap_or(0);
+        let events = self.writer.events();
+        let duration = self.now();
+        self.writer.finish(status, duration)?;
+        Ok(Recorded { directory: self.directory, status, events, warnings: self.warnings })
+    }
+
+    /// Gives the turn to the first thread that waits for it, or waits until there is one.
+    fn choose(&mut self) -> Result<(), TracerError> {
+        while let Some(thread) = self.ready.pop_front() {
+            if self.tasks.get(&thread).is_some_and(Task::is_ready) {
+                self.current = Some(thread);
+                self.slice_end = Instant::now() + SLICE;
+                return Ok(());
+            }
+        }
+        self.wait_for_stop(None).map(drop)
+    }
+
+    /// Deals with the stop of the thread whose turn it is, or waits for one.
+    fn turn(&mut self, thread: i32) -> Result<(), TracerError> {
+        let Some(task) = self.tasks.get(&thread) else {
+            self.current = None;
+            return Ok(());
+        };
+        match task.status {
+            Status::Stopped(stop) => {
+                let next = self.process(thread, stop)?;
+                self.go_on(thread, next)
+            }
+            Status::Parked => self.resume(thread, Resume::Syscall, 0),
+            Status::GroupStopped => {
+                self.current = None;
+                Ok(())
+            }
+            Status::Running => self.wait_while_running(thread),
+        }
+    }
+
+    fn go_on(&mut self, thread: i32, next: Next) -> Result<(), TracerError> {
+        match next {
+            Next::Gone => {
+                self.current = None;
+                Ok(())
+            }
+            Next::GroupStop => {
+                self.task(thread).status = Status::GroupStopped;
+                self.current = None;
+                ptrace::resume(thread, Resume::Listen, 0).or_else(gone_is_fine)?;
+                self.stop_with_the_program();
+                Ok(())
+            }
+            Next::Resume(how, signal) => {
+                let task = self.task(thread);
+                let at_boundary = task.phase == Phase::User && signal == 0 && how == Resume::Syscall;
+                if at_boundary && self.others_ready() && Instant::now() >= self.slice_end {
+                    self.task(thread).status = Status::Parked;
+                    self.yield_turn(thread);
+                    return Ok(());
+                }
+                self.resume(thread, how, signal)
+            }
+        }
+    }
+
+    fn yield_turn(&mut self, thread: i32) {
+        self.ready.push_back(thread);
+        self.current = None;
+    }
+
+    /// The program is stopped as a job: so is this process, for the shell that waits for it.
+    fn stop_with_the_program(&mut self) {
+        if self.tasks.values().all(|task| task.status == Status::GroupStopped) {
+            signal::stop_self();
+        }
+    }
+
+    fn resume(&mut self, thread: i32, how: Resume, signal: i32) -> Result<(), TracerError> {
+        self.task(thread).status = Status::Running;
+        ptrace::resume(thread, how, signal).or_else(gone_is_fine)?;
+        Ok(())
+    }
+
+    fn wait_while_running(&mut self, thread: i32) -> Result<(), TracerError> {
+        let others = self.others_ready();
+        let task = &self.tasks[&thread];
+        match task.phase {
+            Phase::Kernel if others => self.wait_for_call(thread),
+            Phase::Kernel => self.wait_for_stop(None).map(drop),
+            Phase::User => {
+                let slice = others.then_some(self.slice_end);
+                let limit = [slice, task.deadline].into_iter().flatten().min();
+                if !self.wait_for_stop(limit)? && self.tasks[&thread].status == Status::Running {
+                    self.force_point(thread)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a call to return while others wait for their turn: if it sleeps, they get it.
+    fn wait_for_call(&mut self, thread: i32) -> Result<(), TracerError> {
+        let row = syscalls::lookup(self.tasks[&thread].entry.orig_rax);
+        let may_block = row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain));
+        let since = Instant::now();
+        loop {
+            if let Some((stopped, stop)) = ptrace::poll(-1).map_err(TracerError::system("wait for the program"))? {
+                self.arrived(stopped, stop)?;
+                if stopped == thread || self.current != Some(thread) {
+                    return Ok(());
+                }
+                continue;
+            }
+            let sleeps = match process::state(thread) {
+                Some(b'S') => true,
+                Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
+                _ => false,
+            };
+            if sleeps {
+                self.announce(thread)?;
+                self.current = None;
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Records that a thread is in a call, if the trace does not say so yet.
+    fn announce(&mut self, thread: i32) -> Result<(), TracerError> {
+        let task = self.task(thread);
+        if task.announced {
+            return Ok(());
+        }
+        task.announced = true;
+        let entry = task.entry;
+        self.event(thread, entry, EventKind::SyscallEnter)
+    }
+
+    /// Waits for any stop; false when the time is over first.
+    fn wait_for_stop(&mut self, limit: Option<Instant>) -> Result<bool, TracerError> {
+        let failed = TracerError::system("wait for the program");
+        let (thread, stop) = match limit {
+            None => ptrace::wait(-1).map_err(failed)?,
+            Some(limit) => loop {
+                if let Some(found) = ptrace::poll(-1).map_err(&failed)? {
+                    break found;
+                }
+                let left = limit.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(false);
+                }
+                signal::wait_child(left);
+            },
+        };
+        self.arrived(thread, stop)?;
+        Ok(true)
+    }
+
+    /// Notes a stop that waitpid(2) has reported.
+    fn arrived(&mut self, thread: i32, stop: Wait) -> Result<(), TracerError> {
+        if stop == Wait::Event(libc::PTRACE_EVENT_EXEC) {
+            self.take_over_leader(thread)?;
+        }
+        if let Wait::Ended(status) = stop {
+            return self.ended(thread, status);
+        }
+        let is_current = self.current == Some(thread);
+        match self.tasks.get_mut(&thread) {
+            Some(task) => {
+                task.status = Status::Stopped(stop);
+                if !is_current {
+                    self.ready.push_back(thread);
+                }
+            }
+            None => {
+                self.early.insert(thread, stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with a stop and says how the thread goes on.
+    fn process(&mut self, thread: i32, stop: Wait) -> Result<Next, TracerError> {
+        let result = match stop {
+            Wait::Syscall if self.task(thread).phase == Phase::User => self.syscall_entry(thread),
+            Wait::Syscall => self.syscall_exit(thread),
+            Wait::Signal(signal) => self.signal_stop(thread, signal),
+            Wait::Event(libc::PTRACE_EVENT_EXIT) => self.thread_exit(thread),
+            Wait::Event(libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
+                self.thread_start(thread)
+            }
+            Wait::Event(_) => Ok(Next::Resume(Resume::Syscall, 0)),
+            Wait::Stop(libc::SIGTRAP) => Ok(Next::Resume(Resume::Syscall, 0)),
+            Wait::Stop(_) => Ok(Next::GroupStop),
+            Wait::Ended(_) => Ok(Next::Gone),
+        };
+        match result {
+            // SIGKILL ends a thread in any stop; its exit stop comes next.
+            Err(TracerError::System { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
+                self.task(thread).status = Status::Running;
+                self.wait_after_kill(thread)
+            }
+            other => other,
+        }
+    }
+
+    /// Waits for what comes after a thread has been killed in a stop.
+    fn wait_after_kill(&mut self, thread: i32) -> Result<Next, TracerError> {
+        while self.tasks.get(&thread).is_some_and(|task| task.status == Status::Running) {
+            self.wait_for_stop(None)?;
+        }
+        match self.tasks.get(&thread).map(|task| task.status) {
+            Some(Status::Stopped(stop @ Wait::Event(libc::PTRACE_EVENT_EXIT))) => self.process(thread, stop),
+            _ => Ok(Next::Gone),
+        }
+    }
+
+    fn others_ready(&mut self) -> bool {
+        let (tasks, current) = (&self.tasks, self.current);
+        let waits = |thread: &i32| Some(*thread) != current && tasks.get(thread).is_some_and(Task::is_ready);
+        while let Some(first) = self.ready.front() {
+            if waits(first) {
+                return true;
+            }
+            self.ready.pop_front();
+        }
+        false
+    }
+
+    /// The task of a thread that is known to be there.
+    fn task(&mut self, thread: i32) -> &mut Task {
+        self.tasks.get_mut(&thread).expect("only threads that have not ended are dealt with")
+    }
+
+    fn space_of(&mut self, thread: i32) -> &mut Space {
+        let space = self.tasks[&thread].space;
+        self.spaces.get_mut(&space).expect("a space lives as long as its threads")
+    }
+
+    fn memory_of(&self, thread: i32) -> Rc<Memory> {
+        Rc::clone(&self.spaces[&self.tasks[&thread].space].memory)
+    }
+
+    fn registers(&self, thread: i32) -> Result<Registers, TracerError> {
+        ptrace::registers(thread).map_err(TracerError::system("read registers"))
+    }
+
+    fn set_registers(&self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
+        ptrace::set_registers(thread, registers).map_err(TracerError::system("write registers"))
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    fn event(&mut self, thread: i32, registers: Registers, kind: EventKind) -> Result<(), TracerError> {
+        let task = &self.tasks[&thread];
+        let event = Event { space: task.space, thread: task.id(), time_ns: self.now(), registers, kind };
+        self.writer.event(event)?;
+        Ok(())
+    }
+
+    /// Saves the contents of a range, as far as it is mapped, as writes of an event.
+    fn save(&mut self, memory: &Memory, addr: u64, len: u64, writes: &mut Vec<Write>) -> Result<(), TracerError> {
+        let (mut at, end) = (addr, addr.saturating_add(len));
+        while at < end {
+            let mut bytes = vec![0; (end - at).min(DATA_PIECE_BYTES_MAX as u64) as usize];
+            let Ok(read) = memory.read_some(at, &mut bytes) else { break };
+            if read == 0 {
+                break;
+            }
+            bytes.truncate(read);
+            writes.push(Write { addr: at, data: self.data(bytes)? });
+            at += read as u64;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: Vec<u8>) -> Result<DataRef, TracerError> {
+        Ok(self.writer.data(bytes)?)
+    }
+
+    fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Creates the first task at its exec stop and records the exec.
+    fn begin_root(&mut self, affinity: Rc<Vec<u8>>) -> Result<(), TracerError> {
+        let root = self.root;
+        let space = SpaceId(self.next_space);
+        self.next_space += 1;
+        let memory = Rc::new(Memory::open(root).map_err(TracerError::system("open the program's memory"))?);
+        self.spaces.insert(space, Space::new(memory));
+        let mut task = Task::new(root, root, space, affinity);
+        task.phase = Phase::Kernel;
+        task.status = Status::Stopped(Wait::Event(libc::PTRACE_EVENT_EXEC));
+        task.entry.orig_rax = libc::SYS_execve as u64;
+        task.intervention = Intervention::None;
+        self.tasks.insert(root, task);
+        Ok(())
+    }
+}
+
+/// A thread may be killed at any time; its end is reported by waitpid(2) in any case.
+fn gone_is_fine(error: std::io::Error) -> Result<(), TracerError> {
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(TracerError::system("resume a thread")(error)) }
+}
+
+fn first_core(affinity: &[u8]) -> u32 {
+    let last = affinity.iter().enumerate().rev().find(|(_, byte)| **byte != 0);
+    last.map_or(0, |(index, byte)| index as u32 * 8 + byte.ilog2())
+}
+
+fn environment() -> Vec<CString> {
+    use std::os::unix::ffi::OsStringExt;
+    std::env::vars_os()
+        .filter_map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).ok())
+        .collect()
+}
+
+fn header(options: &RecordOptions, place: &TraceDirectory, core: u32) -> Header {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Header {
+        version: TRACE_VERSION,
+        recorder: format!("vdbg {}", env!("CARGO_PKG_VERSION")),
+        name: place.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        command: options.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        directory: std::env::current_dir().unwrap_or_default().display().to_string(),
+        started_unix_ns: since_epoch.as_nanos() as u64,
+        machine: machine::describe(core),
+    }
+}
+
+/// What a call did besides writing memory, when it did nothing.
+const NO_EFFECT: Effect = Effect::None;

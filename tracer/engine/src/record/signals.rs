@@ -1,0 +1,298 @@
+//! Signals: which are delivered at once, which wait for the next system call, and what the program sees of them
+//! (DESIGN.md §3.2).
+
+use std::time::{Duration, Instant};
+
+use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
+
+use super::clone::same_place;
+use super::task::{Phase, Status};
+use super::{Next, Recorder, gone_is_fine};
+use crate::TracerError;
+use crate::sys::memory::Memory;
+use crate::sys::ptrace::{self, Resume, SignalInfo, Wait};
+use crate::sys::signal::{self, Disposition};
+use crate::sys::machine;
+use crate::unruly;
+
+/// The longest time for which a signal is kept back.
+const DELAY_MAX: Duration = Duration::from_millis(10);
+
+/// More signals than this are never kept back.
+const PENDING_MAX: usize = 32;
+
+/// How many other stops may come before the one that is waited for.
+const STRAY_STOPS_MAX: usize = 64;
+
+/// `SI_KERNEL` of sigaction(2).
+const SI_KERNEL: i32 = 0x80;
+
+impl Recorder {
+    pub(super) fn signal_stop(&mut self, thread: i32, signal: i32) -> Result<Next, TracerError> {
+        let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+        let registers = self.registers(thread)?;
+        if self.serve_instruction(thread, &registers, &info)? {
+            return Ok(Next::Resume(Resume::Syscall, 0));
+        }
+        if is_fault(&info) {
+            return self.deliver(thread, &registers, info, SignalPoint::Fault);
+        }
+        match self.disposition(thread, signal)? {
+            Disposition::Ignored | Disposition::Stops => return Ok(Next::Resume(Resume::Syscall, signal)),
+            Disposition::Handler | Disposition::Fatal => {}
+        }
+        if self.tasks[&thread].boundary.is_some_and(|boundary| same_place(&boundary, &registers)) {
+            return self.deliver(thread, &registers, info, SignalPoint::Here);
+        }
+        let period = self.timer_period(thread, signal);
+        let task = self.task(thread);
+        task.pending.push_back(info);
+        let delay = if task.pending.len() > PENDING_MAX { Duration::ZERO } else { period };
+        task.deadline.get_or_insert_with(|| Instant::now() + delay);
+        Ok(Next::Resume(Resume::Syscall, 0))
+    }
+
+    fn disposition(&self, thread: i32, signal: i32) -> Result<Disposition, TracerError> {
+        signal::disposition(thread, signal).map_err(TracerError::system("read the state of a thread"))
+    }
+
+    /// How long a signal may wait for a system call.
+    fn timer_period(&self, thread: i32, signal: i32) -> Duration {
+        if matches!(signal, libc::SIGPROF | libc::SIGVTALRM) {
+            return Duration::ZERO;
+        }
+        let period = self.timers.get(&self.tasks[&thread].process).copied();
+        period.map_or(DELAY_MAX, |period| (period / 2).min(DELAY_MAX))
+    }
+
+    /// Remembers the period of an interval timer (setitimer(2)).
+    pub(super) fn note_timer(&mut self, thread: i32, arguments: &[u64; 6]) {
+        let memory = self.memory_of(thread);
+        let (Ok(seconds), Ok(micros)) = (memory.word(arguments[1]), memory.word(arguments[1] + 8)) else { return };
+        let period = Duration::from_secs(seconds) + Duration::from_micros(micros);
+        let process = self.tasks[&thread].process;
+        if period.is_zero() {
+            self.timers.remove(&process);
+        } else {
+            self.timers.insert(process, period);
+        }
+    }
+
+    /// Serves an instruction that trapped because its result is an input.
+    fn serve_instruction(
+        &mut self,
+        thread: i32,
+        registers: &Registers,
+        info: &SignalInfo,
+    ) -> Result<bool, TracerError> {
+        if info.code() != SI_KERNEL {
+            return Ok(false);
+        }
+        let served = match info.signal() {
+            libc::SIGSEGV => self.serve_time_stamp(thread, registers),
+            libc::SIGTRAP => self.serve_site(thread, registers),
+            _ => None,
+        };
+        let Some((before, kind, after)) = served else { return Ok(false) };
+        self.set_registers(thread, &after)?;
+        self.event(thread, before, EventKind::Instruction { kind, after })?;
+        self.task(thread).boundary = Some(after);
+        Ok(true)
+    }
+
+    fn serve_time_stamp(
+        &mut self,
+        thread: i32,
+        registers: &Registers,
+    ) -> Option<(Registers, InstructionKind, Registers)> {
+        let code: [u8; 3] = self.memory_of(thread).array(registers.rip).ok()?;
+        let (kind, len) = unruly::time_stamp_instruction(&code)?;
+        let (counter, processor) = machine::time_stamp();
+        Some((*registers, kind, unruly::after_time_stamp(registers, kind, len, counter, processor)))
+    }
+
+    fn serve_site(&mut self, thread: i32, registers: &Registers) -> Option<(Registers, InstructionKind, Registers)> {
+        let address = registers.rip - 1;
+        let site = *self.space_of(thread).sites.get(&address)?;
+        let value = if site.kind == InstructionKind::Rdpid { self.core.into() } else { random() };
+        let before = Registers { rip: address, ..*registers };
+        Some((before, site.kind, unruly::after_site(&before, &site, value)))
+    }
+
+    /// The first signal kept back that the thread does not block.
+    pub(super) fn deliverable(&mut self, thread: i32) -> Result<Option<SignalInfo>, TracerError> {
+        let task = self.task(thread);
+        task.deadline = None;
+        if task.pending.is_empty() {
+            return Ok(None);
+        }
+        let mask = ptrace::signal_mask(thread).map_err(TracerError::system("read a signal mask"))?;
+        let task = self.task(thread);
+        let open = task.pending.iter().position(|info| mask & (1 << (info.signal() - 1)) == 0);
+        let found = open.and_then(|index| task.pending.remove(index));
+        if found.is_some() && !task.pending.is_empty() {
+            task.deadline = Some(Instant::now() + DELAY_MAX);
+        }
+        Ok(found)
+    }
+
+    /// Delivers a signal at the entry of a call, before it executes; after the handler the call is begun again.
+    pub(super) fn deliver_at_entry(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        info: SignalInfo,
+    ) -> Result<Next, TracerError> {
+        self.set_registers(thread, &Registers { orig_rax: u64::MAX, ..*entry })?;
+        if let Some(other) = self.resume_until(thread, 0, |stop| stop == Wait::Syscall)? {
+            return Ok(other);
+        }
+        let again = Registers { rip: entry.rip - 2, rax: entry.orig_rax, orig_rax: u64::MAX, ..*entry };
+        self.set_registers(thread, &again)?;
+        let signal = info.signal();
+        if let Some(other) = self.resume_until(thread, signal, |stop| stop == Wait::Signal(signal))? {
+            return Ok(other);
+        }
+        ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
+        self.deliver(thread, entry, info, SignalPoint::SyscallEntry)
+    }
+
+    /// Resumes with `signal` and waits for the stop that is wanted. Signals that come first are kept back. `Some` when
+    /// something else came, which has been dealt with.
+    fn resume_until(
+        &mut self,
+        thread: i32,
+        signal: i32,
+        wanted: impl Fn(Wait) -> bool,
+    ) -> Result<Option<Next>, TracerError> {
+        ptrace::resume(thread, Resume::Syscall, signal).or_else(gone_is_fine)?;
+        for _ in 0..STRAY_STOPS_MAX {
+            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            match stop {
+                stop if wanted(stop) => return Ok(None),
+                Wait::Signal(_) => {
+                    let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+                    self.task(thread).pending.push_back(info);
+                }
+                Wait::Stop(_) => {}
+                other => return self.unexpected(thread, other).map(Some),
+            }
+            ptrace::resume(thread, Resume::Syscall, 0).or_else(gone_is_fine)?;
+        }
+        Err(TracerError::Stuck("a thread that was to take a signal"))
+    }
+
+    /// A thread that was to take a signal was killed instead, or came to another stop.
+    pub(super) fn unexpected(&mut self, thread: i32, stop: Wait) -> Result<Next, TracerError> {
+        self.task(thread).status = Status::Running;
+        self.arrived(thread, stop)?;
+        match self.tasks.get(&thread).map(|task| task.status) {
+            Some(Status::Stopped(stop)) => self.process(thread, stop),
+            _ => Ok(Next::Gone),
+        }
+    }
+
+    /// Delivers a signal to a thread in a signal stop. `before` are the registers of the event.
+    pub(super) fn deliver(
+        &mut self,
+        thread: i32,
+        before: &Registers,
+        info: SignalInfo,
+        point: SignalPoint,
+    ) -> Result<Next, TracerError> {
+        let signal = info.signal();
+        let disposition = self.disposition(thread, signal)?;
+        // A fault cannot be ignored, and a blocked one ends the process.
+        let blocked = point == SignalPoint::Fault
+            && ptrace::signal_mask(thread).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0);
+        match disposition {
+            Disposition::Handler if !blocked => self.enter_handler(thread, before, info, point),
+            Disposition::Stops => {
+                self.signal_event(thread, before, &info, point, Outcome::Stopped)?;
+                Ok(Next::Resume(Resume::Syscall, signal))
+            }
+            Disposition::Ignored if point != SignalPoint::Fault => {
+                self.signal_event(thread, before, &info, point, Outcome::Ignored)?;
+                Ok(Next::Resume(Resume::Syscall, signal))
+            }
+            _ => {
+                self.signal_event(thread, before, &info, point, Outcome::Fatal)?;
+                self.task(thread).boundary = Some(self.registers(thread)?);
+                Ok(Next::Resume(Resume::Syscall, signal))
+            }
+        }
+    }
+
+    fn enter_handler(
+        &mut self,
+        thread: i32,
+        before: &Registers,
+        info: SignalInfo,
+        point: SignalPoint,
+    ) -> Result<Next, TracerError> {
+        let signal = info.signal();
+        // With a step the kernel stops at the handler's first instruction, when the frame is complete.
+        ptrace::resume(thread, Resume::Step, signal).or_else(gone_is_fine)?;
+        let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a signal handler"))?;
+        if stop != Wait::Signal(libc::SIGTRAP) {
+            // The frame could not be written: the kernel forces SIGSEGV, which comes next.
+            self.signal_event(thread, before, &info, point, Outcome::Ignored)?;
+            return self.unexpected(thread, stop);
+        }
+        let after = self.registers(thread)?;
+        let xstate = ptrace::xstate(thread).map_err(TracerError::system("read extended state"))?;
+        let xstate = self.data(xstate)?;
+        let memory = self.memory_of(thread);
+        let mut frame = Vec::new();
+        self.save(&memory, after.rsp, frame_len(&memory, after.rsp), &mut frame)?;
+        let outcome = Outcome::Handler { after: Box::new(after), xstate, frame };
+        self.signal_event(thread, before, &info, point, outcome)?;
+        let task = self.task(thread);
+        task.boundary = Some(after);
+        task.interrupted = false;
+        debug_assert_eq!(task.phase, Phase::User);
+        Ok(Next::Resume(Resume::Syscall, 0))
+    }
+
+    fn signal_event(
+        &mut self,
+        thread: i32,
+        before: &Registers,
+        info: &SignalInfo,
+        point: SignalPoint,
+        outcome: Outcome,
+    ) -> Result<(), TracerError> {
+        let data = self.data(info.0.to_vec())?;
+        self.event(thread, *before, EventKind::Signal { signal: info.signal(), info: data, point, outcome })
+    }
+}
+
+/// The instruction itself raised it (sigaction(2), "The si_code field").
+fn is_fault(info: &SignalInfo) -> bool {
+    let of_instruction =
+        matches!(info.signal(), libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP);
+    of_instruction && info.code() > 0 || info.signal() == libc::SIGSYS && info.code() > 0
+}
+
+/// Length in bytes of the signal frame at `rsp` (`struct rt_sigframe`, arch/x86/include/asm/sigframe.h).
+fn frame_len(memory: &Memory, rsp: u64) -> u64 {
+    /// The frame without extended state: return address, ucontext, siginfo.
+    const FRAME_BYTES: u64 = 440;
+    /// Where the frame points to the extended state.
+    const STATE_POINTER: u64 = 232;
+    /// Where the extended state says how long it is (`struct _fpx_sw_bytes`).
+    const EXTENDED_SIZE: u64 = 468;
+    /// No frame is longer.
+    const FRAME_BYTES_MAX: u64 = 32 << 10;
+    let end = memory.word(rsp + STATE_POINTER).ok().filter(|state| *state > rsp).and_then(|state| {
+        let size = u32::from_le_bytes(memory.array(state + EXTENDED_SIZE).ok()?);
+        Some(state + u64::from(size).max(512))
+    });
+    end.map_or(FRAME_BYTES, |end| (end - rsp).clamp(FRAME_BYTES, FRAME_BYTES_MAX))
+}
+
+/// A random number that stands for RDRAND's.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,230 @@
+//! Entry to and return from system calls.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use syscalls::{Class, Coverage};
+use trace::{Effect, EventKind, Registers, Write};
+
+use super::task::{Intervention, Phase};
+use super::{NO_EFFECT, Next, Recorder};
+use crate::TracerError;
+use crate::sys::memory::Memory;
+use crate::sys::ptrace::{self, Resume};
+
+/// The kernel's codes for an interrupted call (`include/linux/errno.h`): a tracer sees them, a program never.
+pub(super) const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// `MADV_FREE` and `MADV_DONTNEED` of madvise(2).
+const MADV_FREE: u64 = 8;
+const MADV_DONTNEED: u64 = 4;
+
+/// `PR_GET_TSC`, `PR_SET_TSC` and `PR_TSC_ENABLE` of prctl(2).
+const PR_GET_TSC: u64 = 25;
+const PR_SET_TSC: u64 = 26;
+const PR_TSC_ENABLE: u32 = 1;
+
+/// How much is saved behind each argument that may be a pointer, when the table has no rule.
+const UNKNOWN_BYTES: u64 = 4096;
+
+impl Recorder {
+    pub(super) fn syscall_entry(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let registers = self.registers(thread)?;
+        self.restart_if_interrupted(thread, &registers)?;
+        if let Some(info) = self.deliverable(thread)? {
+            return self.deliver_at_entry(thread, &registers, info);
+        }
+        let number = registers.orig_rax;
+        let task = self.task(thread);
+        task.phase = Phase::Kernel;
+        task.announced = false;
+        task.boundary = None;
+        task.entry = registers;
+        if number != libc::SYS_restart_syscall as u64 {
+            task.call = number;
+        }
+        let intervention = self.intervene(thread, &registers)?;
+        self.task(thread).intervention = intervention;
+        if matches!(number as i64, libc::SYS_exit | libc::SYS_exit_group) {
+            // These do not return: the entry is all there is to record.
+            self.announce(thread)?;
+        }
+        if number as i64 == libc::SYS_sched_yield {
+            self.slice_end = Instant::now();
+        }
+        Ok(Next::Resume(Resume::Syscall, 0))
+    }
+
+    /// An interrupted call without a handler goes back to its instruction; this is how that shows.
+    fn restart_if_interrupted(&mut self, thread: i32, entry: &Registers) -> Result<(), TracerError> {
+        let task = self.task(thread);
+        if !std::mem::take(&mut task.interrupted) {
+            return Ok(());
+        }
+        let Some(boundary) = task.boundary else { return Ok(()) };
+        if boundary.rip == entry.rip && boundary.rsp == entry.rsp {
+            self.event(thread, boundary, EventKind::SyscallRestart { rax: entry.orig_rax })?;
+        }
+        Ok(())
+    }
+
+    /// Decides whether a call is executed as it is.
+    fn intervene(&mut self, thread: i32, entry: &Registers) -> Result<Intervention, TracerError> {
+        let arguments = entry.arguments();
+        let row = syscalls::lookup(entry.orig_rax);
+        if let Some(Class::Refused { errno, .. }) = row.map(|row| row.class) {
+            return self.instead(thread, entry, -i64::from(errno));
+        }
+        match entry.orig_rax as i64 {
+            libc::SYS_madvise if arguments[2] == MADV_FREE => {
+                // When the kernel takes freed pages is its own affair: they are dropped at once.
+                self.set_registers(thread, &Registers { rdx: MADV_DONTNEED, ..*entry })?;
+                Ok(Intervention::Arguments)
+            }
+            libc::SYS_prctl if arguments[0] == PR_SET_TSC => self.instead(thread, entry, 0),
+            libc::SYS_prctl if arguments[0] == PR_GET_TSC => {
+                let written = self.memory_of(thread).write(arguments[1], &PR_TSC_ENABLE.to_le_bytes());
+                self.instead(thread, entry, if written.is_ok() { 0 } else { -i64::from(libc::EFAULT) })
+            }
+            libc::SYS_sched_setaffinity => self.set_affinity(thread, entry),
+            libc::SYS_setitimer => {
+                self.note_timer(thread, &arguments);
+                Ok(Intervention::None)
+            }
+            _ => Ok(Intervention::None),
+        }
+    }
+
+    /// Keeps a call from being executed; it gives `result`.
+    fn instead(&mut self, thread: i32, entry: &Registers, result: i64) -> Result<Intervention, TracerError> {
+        self.set_registers(thread, &Registers { orig_rax: u64::MAX, ..*entry })?;
+        Ok(Intervention::Result(result))
+    }
+
+    /// The program may choose its cores; it only believes so (all of it runs on one).
+    fn set_affinity(&mut self, thread: i32, entry: &Registers) -> Result<Intervention, TracerError> {
+        let [target, len, address, ..] = entry.arguments();
+        let mut mask = vec![0; (len as usize).min(self.tasks[&thread].affinity.len())];
+        if self.memory_of(thread).read(address, &mut mask).is_err() {
+            return self.instead(thread, entry, -i64::from(libc::EFAULT));
+        }
+        mask.resize(self.tasks[&thread].affinity.len(), 0);
+        if mask.iter().all(|byte| *byte == 0) {
+            return self.instead(thread, entry, -i64::from(libc::EINVAL));
+        }
+        let target = if target == 0 { thread } else { target as i32 };
+        match self.tasks.get_mut(&target) {
+            Some(task) => task.affinity = Rc::new(mask),
+            None => return Ok(Intervention::None),
+        }
+        self.instead(thread, entry, 0)
+    }
+
+    pub(super) fn syscall_exit(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let mut registers = self.registers(thread)?;
+        let task = self.task(thread);
+        let (entry, call) = (task.entry, task.call);
+        task.phase = Phase::User;
+        match std::mem::replace(&mut task.intervention, Intervention::None) {
+            Intervention::None => {}
+            Intervention::Result(result) => {
+                registers.rax = result as u64;
+                registers.orig_rax = entry.orig_rax;
+                self.set_registers(thread, &registers)?;
+            }
+            Intervention::Arguments => {
+                registers.rdx = entry.rdx;
+                self.set_registers(thread, &registers)?;
+            }
+        }
+        let result = registers.rax as i64;
+        let memory = self.memory_of(thread);
+        self.show_affinity(thread, &memory, &entry, result);
+        let mut writes = Vec::new();
+        let effect = self.effect(thread, &entry, &registers, &mut writes)?;
+        self.collect_writes(call, &entry, result, &memory, &mut writes)?;
+        let task = self.task(thread);
+        task.interrupted = RESTARTS.contains(&result);
+        let announced = std::mem::take(&mut task.announced);
+        let kind = if announced {
+            EventKind::SyscallExit { result, writes, effect }
+        } else {
+            EventKind::Syscall { result, writes, effect }
+        };
+        self.event(thread, entry, kind)?;
+        self.finish_exec(thread, &entry, result)?;
+        let boundary = self.registers_after(thread, &registers)?;
+        self.task(thread).boundary = Some(boundary);
+        Ok(Next::Resume(Resume::Syscall, 0))
+    }
+
+    /// The registers a signal would find; after an exec they are new ones.
+    fn registers_after(&self, thread: i32, at_exit: &Registers) -> Result<Registers, TracerError> {
+        Ok(Registers { orig_rax: at_exit.orig_rax, ..self.registers(thread)? })
+    }
+
+    /// sched_getaffinity(2) shows what the program chose, not the recorder's pinning.
+    fn show_affinity(&mut self, thread: i32, memory: &Memory, entry: &Registers, result: i64) {
+        if entry.orig_rax as i64 != libc::SYS_sched_getaffinity || result <= 0 {
+            return;
+        }
+        let target = if entry.rdi == 0 { thread } else { entry.rdi as i32 };
+        if let Some(task) = self.tasks.get(&target) {
+            let len = task.affinity.len().min(result as usize);
+            // A buffer that cannot be written has made the call fail already.
+            let _ = memory.write(entry.rdx, &task.affinity[..len]);
+        }
+    }
+
+    fn collect_writes(
+        &mut self,
+        call: u64,
+        entry: &Registers,
+        result: i64,
+        memory: &Memory,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
+        let mut ranges = Vec::new();
+        let arguments = entry.arguments();
+        let coverage = syscalls::writes(call, &arguments, result, memory, &mut |range| ranges.push(range));
+        for range in ranges {
+            self.save(memory, range.addr, range.len, writes)?;
+        }
+        if coverage == Coverage::Unknown {
+            let name = syscalls::lookup(call).map_or("", |row| row.name);
+            self.warn(format!(
+                "system call {call} {name}({:#x}, {:#x}) has no rule; what its arguments point to was recorded as a precaution",
+                arguments[0], arguments[1]
+            ));
+            for argument in arguments.into_iter().filter(|argument| *argument >= 0x1_0000) {
+                self.save(memory, argument, UNKNOWN_BYTES, writes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the call did to mappings, threads or registers.
+    fn effect(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        exit: &Registers,
+        writes: &mut Vec<Write>,
+    ) -> Result<Effect, TracerError> {
+        let result = exit.rax as i64;
+        match entry.orig_rax as i64 {
+            libc::SYS_rt_sigreturn => {
+                let xstate = ptrace::xstate(thread).map_err(TracerError::system("read extended state"))?;
+                let xstate = Some(self.data(xstate)?);
+                Ok(Effect::Registers { after: Box::new(*exit), xstate })
+            }
+            libc::SYS_arch_prctl if result == 0 => Ok(Effect::Registers { after: Box::new(*exit), xstate: None }),
+            libc::SYS_set_tid_address => {
+                self.task(thread).clear_tid = entry.rdi;
+                Ok(NO_EFFECT)
+            }
+            libc::SYS_execve | libc::SYS_execveat if result == 0 => self.exec_effect(thread, exit),
+            _ => self.mapping_effect(thread, entry, result, writes),
+        }
+    }
+}
