@@ -51,8 +51,8 @@ fn structured(call: &mut Call<'_>, request: u64) -> bool {
         0xc020_660b => call.report(arg, 32 + word(call, 20).min(word(call, 24)) * 56),
         // FIDEDUPERANGE: 24 bytes, then dest_count (a u16) of 32 bytes.
         0xc018_9436 => call.report(arg, 24 + (word(call, 16) & 0xffff) * 32),
-        // FS_IOC_GETFSMAP: 192 bytes, then fmh_count of fmh_entries, of 48 bytes.
-        0xc0c0_583b => call.report(arg, 192 + word(call, 8).max(word(call, 12)) * 48),
+        // FS_IOC_GETFSMAP: 192 bytes, then fmh_entries of 64 bytes; with a count of 0 they are only counted.
+        0xc0c0_583b => call.report(arg, 192 + word(call, 8).min(word(call, 12)) * 64),
         // BLKREPORTZONE: 16 bytes, then nr_zones of 64 bytes.
         0xc010_1282 => call.report(arg, 16 + word(call, 8) * 64),
         // PERF_EVENT_IOC_QUERY_BPF: the room, the count, then ids.
