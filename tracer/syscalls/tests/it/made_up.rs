@@ -156,9 +156,16 @@ fn other_structures() {
     check("getxattrat", [0, 1, 0, 1, 0x1000, 16], 5, &[words(0x1000, &[0x2000, 64])], "2000+5");
     check("capget", [0x1000, 0x2000, 0, 0, 0, 0], 0, &[words(0x1000, &[0x1998_0330])], "1000+8 2000+12");
     check("capget", [0x1000, 0x2000, 0, 0, 0, 0], 0, &[words(0x1000, &[0x2008_0522])], "1000+8 2000+24");
-    let blocks = [words(0x1000, &[0x2000, 0x3000]), words(0x2000, &[1]), words(0x3000, &[1])];
-    check("io_submit", [1, 2, 0x1000, 0, 0, 0], 2, &blocks, "2008+4 3008+4");
-    check("io_submit", [1, 2, 0x1000, 0, 0, 0], EINVAL, &blocks, "2008+4");
+    // struct iocb: a read of 64 bytes at 0x5000, a write from there.
+    let blocks = [
+        words(0x1000, &[0x2000, 0x3000]),
+        words(0x2000, &[1, 0, 0, 0x5000, 64]),
+        words(0x3000, &[1, 0, 1, 0x5000, 64]),
+        words(0x4000, &[1, 0x2000, 7, 0]),
+    ];
+    check("io_submit", [1, 2, 0x1000, 0, 0, 0], 2, &blocks, "2008+4 3008+4 5000+64");
+    check("io_submit", [1, 2, 0x1000, 0, 0, 0], EINVAL, &blocks, "2008+4 5000+64");
+    check("io_getevents", [1, 1, 4, 0x4000, 0, 0], 1, &blocks, "4000+32 5000+7");
     check("sysfs", [2, 1, 0x1000, 0, 0, 0], 0, &[(0x1000, b"tmpfs\0".to_vec())], "1000+6");
     check("sysfs", [3, 0, 0x1000, 0, 0, 0], 30, &[], "");
     check(
