@@ -88,8 +88,10 @@ pub enum Kind {
     MmsghdrOut(u8),
     /// A socket address that is written; its value-result length is behind argument n.
     SockaddrOut(u8),
-    /// `struct iocb *[]` of `io_submit`, its length is argument n: the kernel marks every block.
+    /// `struct iocb *[]` of `io_submit`, its length is argument n: the blocks and the buffers of reads.
     Iocbs(u8),
+    /// `struct io_event []` of `io_getevents`, its length is argument n: the events and the buffers of reads.
+    IoEvents(u8),
     /// `struct clone_args` of `clone3`: pidfd and parent tid are written through it.
     CloneArgs,
     /// `parent_tid` of `clone`, written as the flags in argument 0 say.
@@ -199,6 +201,7 @@ impl Kind {
             | Kind::MmsghdrOut(n)
             | Kind::SockaddrOut(n)
             | Kind::Iocbs(n)
+            | Kind::IoEvents(n)
             | Kind::Quotactl(n) => Some(n),
             _ => None,
         }

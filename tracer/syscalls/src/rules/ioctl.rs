@@ -51,14 +51,35 @@ fn structured(call: &mut Call<'_>, request: u64) -> bool {
         0xc020_660b => call.report(arg, 32 + word(call, 20).min(word(call, 24)) * 56),
         // FIDEDUPERANGE: 24 bytes, then dest_count (a u16) of 32 bytes.
         0xc018_9436 => call.report(arg, 24 + (word(call, 16) & 0xffff) * 32),
-        // FS_IOC_GETFSMAP: 192 bytes, then fmh_count of fmh_entries, of 48 bytes.
-        0xc0c0_583b => call.report(arg, 192 + word(call, 8).max(word(call, 12)) * 48),
+        // FS_IOC_GETFSMAP: 192 bytes, then fmh_entries of 64 bytes; with a count of 0 they are only counted.
+        0xc0c0_583b => call.report(arg, 192 + word(call, 8).min(word(call, 12)) * 64),
         // BLKREPORTZONE: 16 bytes, then nr_zones of 64 bytes.
         0xc010_1282 => call.report(arg, 16 + word(call, 8) * 64),
         // PERF_EVENT_IOC_QUERY_BPF: the room, the count, then ids.
         0xc008_240a => call.report(arg, 8 + word(call, 0) * 4),
         // FS_IOC_GET_ENCRYPTION_POLICY_EX: a u64 length, then the policy.
         0xc009_6616 => call.report(arg, 8 + word(call, 0)),
+        // FS_IOC_MEASURE_VERITY: two u16, the second of which is the digest's length.
+        0xc004_6686 => call.report(arg, 4 + (word(call, 0) >> 16)),
+        // FS_IOC_READ_VERITY_METADATA: the buffer is the fourth word of 64 bits.
+        0xc028_6687 => {
+            let buffer = call.u64_at(arg.wrapping_add(24)).unwrap_or(0);
+            call.report(buffer, call.returned());
+        }
+        // PAGEMAP_SCAN: 96 bytes with a pointer to an array of 24 bytes an element, `ret` of them.
+        0xc060_6610 => {
+            let (array, room) = (call.u64_at(arg.wrapping_add(40)), call.u64_at(arg.wrapping_add(48)));
+            call.report(arg, 96);
+            call.report(array.unwrap_or(0), call.returned().min(room.unwrap_or(0)).saturating_mul(24));
+        }
+        // PROCMAP_QUERY: 104 bytes with pointers to a name and a build id.
+        0xc068_6611 => {
+            let [name, build_id] = [88, 96].map(|at| call.u64_at(arg.wrapping_add(at)).unwrap_or(0));
+            let (name_len, build_id_len) = (word(call, 80), word(call, 84));
+            call.report(arg, 104);
+            call.report(name, name_len);
+            call.report(build_id, build_id_len);
+        }
         // Device mapper: the buffer's length is the fourth word.
         0xc138_fd00..=0xc138_fdff => call.report(arg, word(call, 12)),
         // SG_IO: struct sg_io_hdr with data, or a vector of buffers, and sense bytes.

@@ -4,6 +4,7 @@
 //! Rules that go by command keep their commands in sorted tables of [`Command`]; a command that no table
 //! knows makes the call's coverage unknown.
 
+mod aio;
 mod bpf;
 mod command;
 mod futex;
@@ -28,7 +29,8 @@ pub(crate) fn apply(call: &mut Call<'_>, addr: u64, kind: Kind) {
         Kind::MmsghdrIn(_) => structures::mmsghdr_sent(call, addr),
         Kind::MmsghdrOut(_) => structures::mmsghdr_received(call, addr),
         Kind::SockaddrOut(len) => structures::sockaddr(call, addr, call.args[usize::from(len)]),
-        Kind::Iocbs(count) => structures::iocbs(call, addr, call.arg(count)),
+        Kind::Iocbs(count) => aio::submitted(call, addr, call.arg(count)),
+        Kind::IoEvents(count) => aio::completed(call, addr, call.arg(count)),
         Kind::CloneArgs => structures::clone_args(call, addr),
         Kind::ParentTid => structures::parent_tid(call, addr),
         Kind::FileHandle => structures::file_handle(call, addr),

@@ -96,20 +96,6 @@ fn message_count(call: &Call<'_>) -> u64 {
     call.returned().min(call.arg(2)).min(IOVEC_COUNT_MAX)
 }
 
-/// The blocks of `io_submit(2)`: the kernel stores a mark of its own in `aio_key` of each block it looks at,
-/// one of which may be the one it then refuses.
-pub(super) fn iocbs(call: &mut Call<'_>, addr: u64, count: u64) {
-    for index in 0..count.min(call.returned().saturating_add(1)).min(AIO_COUNT_MAX) {
-        let Some(block) = call.u64_at(addr.wrapping_add(index * 8)) else { return };
-        if block != 0 {
-            call.report(block.wrapping_add(8), 4);
-        }
-    }
-}
-
-/// `fs.aio-max-nr` is 65,536 unless raised; a call that submits more is not looked at further.
-const AIO_COUNT_MAX: u64 = 1 << 20;
-
 /// `parent_tid` of `clone(2)`, which also takes the descriptor of `CLONE_PIDFD`; a failure may come after
 /// the write.
 pub(super) fn parent_tid(call: &mut Call<'_>, addr: u64) {

@@ -1,4 +1,8 @@
 //! Open files: reading, writing, their status, locks and offsets.
+//!
+//! What a descriptor is does not show in a call. A recorder has to know of a few for which more happens than
+//! the rows say: writing to `/proc/self/mem` changes memory at the offset, writing to InfiniBand's `uverbs`
+//! and old SCSI devices makes the driver write through pointers in the data.
 
 use crate::kind::Kind::*;
 use crate::kind::Size::*;

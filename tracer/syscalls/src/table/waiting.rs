@@ -6,10 +6,10 @@
 //! [`writes`](fn@crate::writes) with the number of the call that was interrupted. Asked for `restart_syscall`
 //! itself it answers [`Coverage::Unknown`](crate::Coverage).
 //!
-//! Linux AIO (`io_submit`) is asynchronous: the data buffers of reads are written after the call returned,
-//! at latest when `io_getevents` hands over the completion, and the completion ring that `io_setup` maps is
-//! written by the kernel and may be read by the program without any call. The table reports what the calls
-//! themselves write. A recorder has to refuse `io_setup`, or complete submissions synchronously.
+//! Linux AIO (`io_submit`) is asynchronous: the data buffers of reads are written by the time `io_submit` or
+//! `io_getevents` returns, and both report them; but the completion ring that `io_setup` maps is written
+//! whenever an operation ends, and a program may read it without any call. Then a buffer has changed that no
+//! call reported. A recorder that wants to be sure refuses `io_setup`.
 
 use crate::kind::Kind::*;
 use crate::kind::Size::*;
@@ -23,7 +23,7 @@ rows! {
     // Maps the completion ring; its address is the context's name.
     206 io_setup(nr_events: Uint, ctx_idp: InOut(Const(8))) [Memory];
     207 io_destroy(ctx_id: Address) [Memory] blocks;
-    208 io_getevents(ctx_id: Address, min_nr: Long, nr: Long, events: Out(RetTimesUpTo(2, 32)), timeout: In(Const(16))) blocks;
+    208 io_getevents(ctx_id: Address, min_nr: Long, nr: Long, events: IoEvents(2), timeout: In(Const(16))) blocks;
     209 io_submit(ctx_id: Address, nr: Long, iocbpp: Iocbs(1)) blocks;
     210 io_cancel(ctx_id: Address, iocb: InOutAlways(Const(64)), result: Out(Const(32)));
     213 epoll_create(size: Int);
@@ -38,7 +38,7 @@ rows! {
     284 eventfd(initval: Uint);
     290 eventfd2(initval: Uint, flags: Flags);
     291 epoll_create1(flags: Flags);
-    333 io_pgetevents(ctx_id: Address, min_nr: Long, nr: Long, events: Out(RetTimesUpTo(2, 32)), timeout: In(Const(16)), sig: In(Const(16))) blocks;
+    333 io_pgetevents(ctx_id: Address, min_nr: Long, nr: Long, events: IoEvents(2), timeout: In(Const(16)), sig: In(Const(16))) blocks;
     425 io_uring_setup(entries: Uint, p: Address) [Refused ENOSYS "the kernel writes the rings whenever it likes"];
     426 io_uring_enter(fd: Fd, to_submit: Uint, min_complete: Uint, flags: Flags, arg: Address, argsz: Unsigned) [Refused ENOSYS "the kernel writes the rings whenever it likes"];
     427 io_uring_register(fd: Fd, opcode: Uint, arg: Address, nr_args: Uint) [Refused ENOSYS "the kernel writes the rings whenever it likes"];
