@@ -6,6 +6,7 @@
 
 mod program;
 mod record;
+mod replay;
 mod sys;
 mod unruly;
 mod vdso;
@@ -13,6 +14,7 @@ mod vdso;
 use std::path::PathBuf;
 
 pub use record::{RecordOptions, Recorded, record};
+pub use replay::*;
 
 /// What can go wrong while recording or replaying. Every message says what to try next, where something can be done.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,25 @@ pub enum TracerError {
     /// A path with a NUL byte.
     #[error("the program's path has a NUL byte in it")]
     NulInPath,
+    /// Replay has come to another state than the recording.
+    #[error("the replay diverges from the recording at event {event}, thread {thread}: {what}; what comes before can be looked at with `goto {}`", event.saturating_sub(1))]
+    Divergence {
+        /// Number of the event.
+        event: u64,
+        /// The thread, by its id at recording.
+        thread: i32,
+        /// The first difference.
+        what: String,
+    },
+    /// An event does not fit the world it is applied to: a damaged trace, or a bug.
+    #[error("the trace cannot be replayed: {0}; check it with `vdbg info`, or record again")]
+    Inconsistent(&'static str),
+    /// Memory that is not mapped.
+    #[error("there is no memory at address {0:#x}")]
+    Unmapped(u64),
+    /// The trace needs another machine.
+    #[error("{0}")]
+    OtherMachine(String),
     /// A wait that came to its bound.
     #[error("{0} did not do so in time; what was recorded until then can be replayed")]
     Stuck(&'static str),

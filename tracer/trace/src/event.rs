@@ -173,6 +173,11 @@ pub enum InstructionKind {
 pub enum Effect {
     /// Nothing else.
     None,
+    /// Wrote to the standard output or the standard error of the recording; what it wrote is in memory.
+    Output {
+        /// It was the standard error.
+        error: bool,
+    },
     /// Changed the mappings.
     Memory(Vec<MemoryOp>),
     /// Replaced the address space by this image; the new stream is the image's.
@@ -386,7 +391,7 @@ impl Effect {
         match self {
             Effect::Exec(image) => image.writes.iter().for_each(|write| each(write.data)),
             Effect::Registers { xstate: Some(xstate), .. } => each(*xstate),
-            Effect::Registers { .. } | Effect::Memory(_) | Effect::None => {}
+            Effect::Registers { .. } | Effect::Memory(_) | Effect::Output { .. } | Effect::None => {}
         }
     }
 }

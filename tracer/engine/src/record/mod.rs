@@ -110,6 +110,9 @@ pub(crate) struct Recorder {
     next_shared: u32,
     /// Periods of interval timers, by process.
     timers: HashMap<i32, Duration>,
+    /// What the recorder's own standard output and error are, as `/proc/PID/fd` shows them.
+    standard_output: Option<PathBuf>,
+    standard_error: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -161,6 +164,8 @@ impl Recorder {
             shared: HashMap::new(),
             next_shared: 0,
             timers: HashMap::new(),
+            standard_output: std::fs::read_link("/proc/self/fd/1").ok(),
+            standard_error: std::fs::read_link("/proc/self/fd/2").ok(),
             warnings: Vec::new(),
         };
         recorder.begin_root(Rc::new(affinity))?;

@@ -91,6 +91,8 @@ impl Recorder {
                 self.note_timer(thread, &arguments);
                 Ok(Intervention::None)
             }
+            // Its completion ring and its buffers would be written by the kernel at any time.
+            libc::SYS_io_setup => self.instead(thread, entry, -i64::from(libc::ENOSYS)),
             _ => Ok(Intervention::None),
         }
     }
@@ -203,6 +205,22 @@ impl Recorder {
         Ok(())
     }
 
+    /// Whether a descriptor is the standard output or error that the recording was started with.
+    fn output_effect(&self, thread: i32, descriptor: u64) -> Effect {
+        let Ok(target) = std::fs::read_link(format!("/proc/{thread}/fd/{}", descriptor as i32)) else {
+            return NO_EFFECT;
+        };
+        let is_error = self.standard_error.as_ref() == Some(&target);
+        let is_output = self.standard_output.as_ref() == Some(&target);
+        match (is_output, is_error) {
+            // Both go to the same place, as on a terminal: the number the program used decides.
+            (true, true) => Effect::Output { error: descriptor == 2 },
+            (true, false) => Effect::Output { error: false },
+            (false, true) => Effect::Output { error: true },
+            (false, false) => NO_EFFECT,
+        }
+    }
+
     /// What the call did to mappings, threads or registers.
     fn effect(
         &mut self,
@@ -222,6 +240,9 @@ impl Recorder {
             libc::SYS_set_tid_address => {
                 self.task(thread).clear_tid = entry.rdi;
                 Ok(NO_EFFECT)
+            }
+            libc::SYS_write | libc::SYS_writev | libc::SYS_pwrite64 | libc::SYS_sendto if result > 0 => {
+                Ok(self.output_effect(thread, entry.rdi))
             }
             libc::SYS_execve | libc::SYS_execveat if result == 0 => self.exec_effect(thread, exit),
             _ => self.mapping_effect(thread, entry, result, writes),

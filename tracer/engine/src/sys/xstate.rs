@@ -36,6 +36,20 @@ pub(crate) fn canonical_hash(bytes: &[u8]) -> u64 {
     hash(&legacy) ^ hash(&bytes[HEADER_END..]).rotate_left(1)
 }
 
+/// The state that exec(2) leaves, in the layout of `like`.
+pub(crate) fn initial(like: &[u8]) -> Vec<u8> {
+    /// FCW and MXCSR after FNINIT and a reset (Intel SDM volume 1, section 13.6).
+    const CONTROL_WORD: [u8; 2] = 0x37fu16.to_le_bytes();
+    const MXCSR: [u8; 4] = 0x1f80u32.to_le_bytes();
+    let mut bytes = vec![0; like.len()];
+    bytes[..2].copy_from_slice(&CONTROL_WORD);
+    bytes[24..28].copy_from_slice(&MXCSR);
+    // MXCSR_MASK and the kernel's description of the layout are constants of the machine.
+    bytes[28..32].copy_from_slice(&like[28..32]);
+    bytes[464..XSTATE_BV].copy_from_slice(&like[464..XSTATE_BV]);
+    bytes
+}
+
 fn hash(bytes: &[u8]) -> u64 {
     bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325, |hash: u64, chunk| {
         let mut word = [0; 8];

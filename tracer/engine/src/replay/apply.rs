@@ -1,0 +1,205 @@
+//! Applying events to the world, and checking that replay has arrived at them as the recording did.
+
+use trace::{Effect, Event, EventKind, InstructionKind, Outcome, Reader, Registers, SignalPoint, ThreadId};
+
+use super::run::Ran;
+use super::world::{Shell, World};
+use crate::TracerError;
+use crate::sys::ptrace;
+use crate::sys::xstate;
+
+/// TF and RF of rflags (Intel SDM volume 1, section 3.4.3): a step and a breakpoint set them.
+const DEBUG_FLAGS: u64 = 1 << 8 | 1 << 16;
+
+/// The thread has to run to reach this event; all others happen to it where it stands.
+pub(crate) fn needs_run(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Syscall { .. }
+            | EventKind::SyscallEnter
+            | EventKind::Instruction { .. }
+            | EventKind::ForcedPoint { .. }
+            | EventKind::Signal { point: SignalPoint::Fault | SignalPoint::SyscallEntry, .. }
+    )
+}
+
+/// Why a stop is not the event that was expected; `None` when it is.
+pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Option<String> {
+    let fits = match (&event.kind, ran) {
+        (EventKind::Syscall { .. } | EventKind::SyscallEnter, Ran::Syscall) => true,
+        (EventKind::Signal { point: SignalPoint::SyscallEntry, .. }, Ran::Syscall) => true,
+        (EventKind::Signal { signal, point: SignalPoint::Fault, .. }, Ran::Signal(info)) => {
+            info.signal() == *signal
+        }
+        (EventKind::Instruction { kind, .. }, Ran::Signal(info)) => info.signal() == signal_of(*kind),
+        (EventKind::ForcedPoint { .. }, Ran::Stub | Ran::Step | Ran::Breakpoint(_)) => true,
+        _ => false,
+    };
+    if !fits {
+        return Some(format!("the recording has {}, the replay {}", describe(event), describe_stop(ran, registers)));
+    }
+    let difference = comparable(&event.registers).first_difference(&comparable(&at_event(event, registers)));
+    difference.map(|(name, recorded, replayed)| {
+        format!("at {}, {name} was {recorded:#x} at recording and is {replayed:#x} now", describe(event))
+    })
+}
+
+/// The registers of a stop in the terms of the event: a patched instruction traps behind its first byte.
+pub(crate) fn at_event(event: &Event, registers: &Registers) -> Registers {
+    match event.kind {
+        EventKind::Instruction { kind, .. } if signal_of(kind) == libc::SIGTRAP => {
+            Registers { rip: registers.rip.wrapping_sub(1), ..*registers }
+        }
+        _ => *registers,
+    }
+}
+
+fn signal_of(kind: InstructionKind) -> i32 {
+    match kind {
+        InstructionKind::Rdtsc | InstructionKind::Rdtscp => libc::SIGSEGV,
+        InstructionKind::Rdrand | InstructionKind::Rdseed | InstructionKind::Rdpid => libc::SIGTRAP,
+    }
+}
+
+pub(crate) fn comparable(registers: &Registers) -> Registers {
+    Registers { rflags: registers.rflags & !DEBUG_FLAGS, ..*registers }
+}
+
+/// An event in a few words.
+pub(crate) fn describe(event: &Event) -> String {
+    let call = || {
+        let number = event.registers.orig_rax;
+        syscalls::lookup(number).map_or_else(|| format!("system call {number}"), |row| row.name.to_owned())
+    };
+    match &event.kind {
+        EventKind::Syscall { .. } | EventKind::SyscallEnter => format!("the call {}", call()),
+        EventKind::SyscallExit { .. } => format!("the return of {}", call()),
+        EventKind::SyscallRestart { .. } => "the restart of a call".into(),
+        EventKind::Instruction { kind, .. } => format!("{kind:?}").to_lowercase(),
+        EventKind::ForcedPoint { .. } => "a forced point".into(),
+        EventKind::Start(start) => format!("the start of thread {}", start.thread),
+        EventKind::Signal { signal, .. } => {
+            let name = syscalls::signal_name(*signal as u32);
+            name.map_or_else(|| format!("signal {signal}"), str::to_owned)
+        }
+        EventKind::Exit { .. } => "the end of the thread".into(),
+    }
+}
+
+fn describe_stop(ran: &Ran, registers: &Registers) -> String {
+    match ran {
+        Ran::Syscall => match syscalls::lookup(registers.orig_rax) {
+            Some(row) => format!("the call {}", row.name),
+            None => format!("system call {}", registers.orig_rax),
+        },
+        Ran::Signal(info) => {
+            let name = syscalls::signal_name(info.signal() as u32).unwrap_or("a signal");
+            format!("{name} at {:#x}", registers.rip)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+impl World {
+    /// Applies an event to a thread that stands at it.
+    pub(crate) fn apply(
+        &mut self,
+        trace: &Reader,
+        blank: &Shell,
+        number: u64,
+        event: &Event,
+    ) -> Result<(), TracerError> {
+        if let Some(task) = self.tasks.get_mut(&event.thread) {
+            task.arrived = false;
+        }
+        match &event.kind {
+            EventKind::Syscall { result, writes, effect } | EventKind::SyscallExit { result, writes, effect } => {
+                if let Effect::Exec(image) = effect {
+                    return self.apply_exec(trace, blank, number, event, image);
+                }
+                self.apply_return(trace, event, *result, effect)?;
+                self.write_all(trace, event.space, writes)
+            }
+            EventKind::SyscallEnter | EventKind::ForcedPoint { .. } => Ok(()),
+            EventKind::SyscallRestart { rax } => {
+                let again = Registers { rip: event.registers.rip - 2, rax: *rax, ..event.registers };
+                self.set_registers(event.thread, &again)
+            }
+            EventKind::Instruction { after, .. } => self.set_registers(event.thread, after),
+            EventKind::Start(start) => {
+                if !self.spaces.contains_key(&start.space) {
+                    self.copy_space(event.space, start.space)?;
+                }
+                let parent = self.task(event.thread)?.real;
+                self.add_thread(start.thread, start.process, start.space, &start.registers)?;
+                let state = ptrace::xstate(parent).map_err(TracerError::system("read extended state"))?;
+                self.set_xstate(start.thread, &state)?;
+                self.write_all(trace, start.space, &start.writes)
+            }
+            EventKind::Signal { outcome: Outcome::Handler { after, xstate, frame }, .. } => {
+                self.write_all(trace, event.space, frame)?;
+                self.set_registers(event.thread, after)?;
+                self.set_xstate(event.thread, &trace.data(*xstate)?)
+            }
+            EventKind::Signal { .. } => Ok(()),
+            EventKind::Exit { writes, last, .. } => {
+                if !last {
+                    self.write_all(trace, event.space, writes)?;
+                }
+                self.end_thread(event.thread);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_xstate(&self, id: ThreadId, state: &[u8]) -> Result<(), TracerError> {
+        let real = self.task(id)?.real;
+        ptrace::set_xstate(real, state).map_err(TracerError::system("write extended state"))
+    }
+
+    fn apply_return(
+        &mut self,
+        trace: &Reader,
+        event: &Event,
+        result: i64,
+        effect: &Effect,
+    ) -> Result<(), TracerError> {
+        let returned = Registers { rax: result as u64, ..event.registers };
+        match effect {
+            Effect::Memory(ops) => {
+                // Breakpoints in code that goes away must not be put back into what comes.
+                self.set_breakpoints(event.space, &[])?;
+                for op in ops {
+                    self.memory_op(trace, event.space, op)?;
+                }
+                self.set_registers(event.thread, &returned)
+            }
+            Effect::Registers { after, xstate } => {
+                if let Some(state) = xstate {
+                    self.set_xstate(event.thread, &trace.data(*state)?)?;
+                }
+                self.set_registers(event.thread, after)
+            }
+            Effect::None | Effect::Output { .. } | Effect::Exec(_) => self.set_registers(event.thread, &returned),
+        }
+    }
+
+    fn apply_exec(
+        &mut self,
+        trace: &Reader,
+        blank: &Shell,
+        number: u64,
+        event: &Event,
+        image: &trace::Image,
+    ) -> Result<(), TracerError> {
+        let process = self.tasks.get(&event.thread).map_or(image.thread.0, |task| task.process);
+        let old: Vec<ThreadId> =
+            self.tasks.iter().filter(|(_, task)| task.process == process).map(|(id, _)| *id).collect();
+        old.into_iter().for_each(|id| self.end_thread(id));
+        self.exec(blank, trace, image, number)?;
+        self.add_thread(image.thread, process, image.space, &image.registers)?;
+        let real = self.task(image.thread)?.real;
+        let state = ptrace::xstate(real).map_err(TracerError::system("read extended state"))?;
+        self.set_xstate(image.thread, &xstate::initial(&state))
+    }
+}

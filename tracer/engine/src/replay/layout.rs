@@ -1,0 +1,140 @@
+//! What is mapped where in a replayed address space: the names and files that `/proc/PID/maps` showed at recording.
+
+use std::collections::BTreeMap;
+
+use trace::{Mapping, MemoryOp, Source};
+
+/// The mappings of one address space, by start address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
+    mappings: BTreeMap<u64, Mapping>,
+}
+
+impl Layout {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.values()
+    }
+
+    /// The mapping that holds an address.
+    pub(crate) fn at(&self, address: u64) -> Option<&Mapping> {
+        let (_, mapping) = self.mappings.range(..=address).next_back()?;
+        (address < mapping.end).then_some(mapping)
+    }
+
+    /// No mapping touches the range, nor comes close enough for a growing stack to run into it.
+    pub(crate) fn is_free(&self, start: u64, end: u64) -> bool {
+        /// The kernel's default `stack_guard_gap`.
+        const GUARD_BYTES: u64 = 1 << 20;
+        let next_is_clear = self.mappings.range(end..).next().is_none_or(|(_, mapping)| {
+            !mapping.grows_down || mapping.start - end > 64 * GUARD_BYTES
+        });
+        let previous_is_clear =
+            self.mappings.range(..end).next_back().is_none_or(|(_, mapping)| mapping.end <= start);
+        previous_is_clear && next_is_clear
+    }
+
+    /// Follows a change.
+    pub(crate) fn apply(&mut self, op: &MemoryOp) {
+        match op {
+            MemoryOp::Map(mapping) => self.insert(mapping.clone()),
+            MemoryOp::Unmap { start, len } => self.remove(*start, start.saturating_add(*len)),
+            MemoryOp::Protect { start, len, protection } => {
+                let moved = self.take(*start, start.saturating_add(*len));
+                for mapping in moved {
+                    self.mappings.insert(mapping.start, Mapping { protection: *protection, ..mapping });
+                }
+            }
+            MemoryOp::Remap { old, old_len, new, new_len, keep_old } => {
+                self.remap(*old, *old_len, *new, *new_len, *keep_old);
+            }
+            MemoryOp::Discard { .. } => {}
+        }
+    }
+
+    pub(crate) fn insert(&mut self, mapping: Mapping) {
+        self.remove(mapping.start, mapping.end);
+        self.mappings.insert(mapping.start, mapping);
+    }
+
+    fn remap(&mut self, old: u64, old_len: u64, new: u64, new_len: u64, keep_old: bool) {
+        let source = self.at(old).cloned();
+        let moved = if keep_old { Vec::new() } else { self.take(old, old.saturating_add(old_len)) };
+        let Some(first) = moved.first().or(source.as_ref()) else { return };
+        let offset = shifted(&first.source, old.wrapping_sub(first.start));
+        let end = new.saturating_add(new_len);
+        self.insert(Mapping { start: new, end, source: offset, ..first.clone() });
+    }
+
+    fn remove(&mut self, start: u64, end: u64) {
+        self.take(start, end);
+    }
+
+    /// Takes the parts of all mappings that lie in a range, splitting those at its ends.
+    fn take(&mut self, start: u64, end: u64) -> Vec<Mapping> {
+        let touched: Vec<u64> = self
+            .mappings
+            .range(..end)
+            .rev()
+            .take_while(|(_, mapping)| mapping.end > start)
+            .map(|(start, _)| *start)
+            .collect();
+        let mut taken = Vec::new();
+        for at in touched.into_iter().rev() {
+            let Some(mapping) = self.mappings.remove(&at) else { continue };
+            if mapping.start < start {
+                self.mappings.insert(mapping.start, part(&mapping, mapping.start, start));
+            }
+            if mapping.end > end {
+                self.mappings.insert(end, part(&mapping, end, mapping.end));
+            }
+            taken.push(part(&mapping, mapping.start.max(start), mapping.end.min(end)));
+        }
+        taken
+    }
+}
+
+fn part(mapping: &Mapping, start: u64, end: u64) -> Mapping {
+    let source = shifted(&mapping.source, start - mapping.start);
+    Mapping { start, end, source, ..mapping.clone() }
+}
+
+fn shifted(source: &Source, by: u64) -> Source {
+    match source {
+        Source::Zero => Source::Zero,
+        Source::File { file, offset } => Source::File { file: file.clone(), offset: offset.wrapping_add(by) },
+        Source::Shared { object, offset } => {
+            Source::Shared { object: object.clone(), offset: offset.wrapping_add(by) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zero(start: u64, end: u64) -> Mapping {
+        Mapping { start, end, protection: 3, grows_down: false, source: Source::Zero, name: String::new() }
+    }
+
+    fn ranges(layout: &Layout) -> Vec<(u64, u64, i32)> {
+        layout.iter().map(|m| (m.start, m.end, m.protection)).collect()
+    }
+
+    #[test]
+    fn protecting_the_middle_splits_in_three() {
+        let mut layout = Layout::default();
+        layout.insert(zero(0x1000, 0x5000));
+        layout.apply(&MemoryOp::Protect { start: 0x2000, len: 0x1000, protection: 1 });
+        assert_eq!(ranges(&layout), [(0x1000, 0x2000, 3), (0x2000, 0x3000, 1), (0x3000, 0x5000, 3)]);
+    }
+
+    #[test]
+    fn unmapping_across_two_mappings() {
+        let mut layout = Layout::default();
+        layout.insert(zero(0x1000, 0x3000));
+        layout.insert(zero(0x4000, 0x6000));
+        layout.apply(&MemoryOp::Unmap { start: 0x2000, len: 0x3000 });
+        assert_eq!(ranges(&layout), [(0x1000, 0x2000, 3), (0x5000, 0x6000, 3)]);
+        assert!(layout.at(0x2800).is_none() && layout.at(0x5800).is_some());
+    }
+}

@@ -1,0 +1,255 @@
+//! Finding a forced point again (DESIGN.md §3.3).
+//!
+//! A stub at the recorded address compares the registers on every visit, in a nanosecond. Where they agree, the lines of
+//! memory are compared here; if one differs, it is added to what the stub compares, and the thread goes on. When all
+//! registers and all written memory agree, the visit has the same future as the recorded one, and is as good.
+
+use patch::{Condition, GeneralRegisters, LINE_BYTES, line_hash};
+use trace::{Event, Fingerprint, LineHash, Registers, ThreadId};
+
+use super::run::{Extent, Planted, Ran};
+use super::world::World;
+use super::Interrupt;
+use super::apply::comparable;
+use crate::TracerError;
+use crate::sys::memory::Memory;
+use crate::sys::ptrace;
+use crate::sys::xstate;
+
+/// How many lines a stub compares at most.
+const STUB_LINES_MAX: usize = 48;
+
+/// A visit that differs in more lines than this is not taken for the recorded one, however it goes on.
+const FORGIVEN_LINES_MAX: usize = 8;
+
+/// What is known about a forced point from earlier searches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search {
+    /// Lines that told visits apart.
+    lines: Vec<LineHash>,
+    /// Lines that differed at every visit: uninitialised remains of an XSAVE, which differ between identical runs.
+    forgiven: Vec<u64>,
+    /// How many matching visits turned out not to be the recorded one.
+    pub(crate) skipped: u32,
+}
+
+/// The outcome of one look at a visit.
+enum Verdict {
+    Same,
+    Differs(Vec<LineHash>),
+}
+
+/// How a search ended.
+pub(crate) enum Found {
+    Point,
+    /// Something else came first: a breakpoint, a watch, an interrupt.
+    Other(Ran),
+    /// The thread went past; with these lines forgiven the search may succeed.
+    Missed(Search),
+}
+
+impl World {
+    /// Runs the thread to the forced point `event`, or to what comes before it.
+    pub(crate) fn run_to_point(
+        &mut self,
+        event: &Event,
+        fingerprint: &Fingerprint,
+        search: &mut Search,
+        interrupt: &Interrupt,
+    ) -> Result<Found, TracerError> {
+        let mut seeker = Seeker { event, fingerprint, closest: None, skips_left: search.skipped };
+        if seeker.look(self, search)? {
+            return Ok(Found::Point);
+        }
+        match self.plant(event.thread, event.registers.rip, &seeker.condition(search))? {
+            Some(planted) => seeker.run_with_stub(self, planted, search, interrupt),
+            None => seeker.run_with_trap(self, search, interrupt),
+        }
+    }
+}
+
+struct Seeker<'a> {
+    event: &'a Event,
+    fingerprint: &'a Fingerprint,
+    /// The differing lines of the visit that differed least.
+    closest: Option<Vec<LineHash>>,
+    skips_left: u32,
+}
+
+impl Seeker<'_> {
+    fn condition(&self, search: &Search) -> Condition {
+        let lines = search.lines.iter().map(|line| (line.line, line.hash)).collect();
+        Condition::Match { registers: general(&self.event.registers), lines }
+    }
+
+    /// Whether the thread stands at the point; a line that tells it apart is remembered.
+    fn look(&mut self, world: &World, search: &mut Search) -> Result<bool, TracerError> {
+        let registers = world.registers(self.event.thread)?;
+        if comparable(&registers).first_difference(&comparable(&self.event.registers)).is_some() {
+            return Ok(false);
+        }
+        match self.judge(world, search)? {
+            Verdict::Same if self.skips_left > 0 => {
+                self.skips_left -= 1;
+                Ok(false)
+            }
+            Verdict::Same => Ok(true),
+            Verdict::Differs(lines) => {
+                if let Some(first) = lines.first()
+                    && search.lines.len() < STUB_LINES_MAX
+                    && !search.lines.contains(first)
+                {
+                    search.lines.push(*first);
+                }
+                if self.closest.as_ref().is_none_or(|closest| lines.len() < closest.len()) {
+                    self.closest = Some(lines);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn judge(&self, world: &World, search: &Search) -> Result<Verdict, TracerError> {
+        let memory = world.memory_of(self.event.thread)?;
+        let lines = differing(memory, &self.fingerprint.lines, &search.forgiven);
+        if !lines.is_empty() {
+            return Ok(Verdict::Differs(lines));
+        }
+        let state = ptrace::xstate(world.task(self.event.thread)?.real)
+            .map_err(TracerError::system("read extended state"))?;
+        let same = xstate::canonical_hash(&state) == self.fingerprint.xstate_hash;
+        Ok(if same { Verdict::Same } else { Verdict::Differs(Vec::new()) })
+    }
+
+    fn run_with_stub(
+        mut self,
+        world: &mut World,
+        mut planted: Planted,
+        search: &mut Search,
+        interrupt: &Interrupt,
+    ) -> Result<Found, TracerError> {
+        let thread = self.event.thread;
+        // The thread may stand at the site already, at a visit that has just been judged.
+        let mut judged = world.registers(thread)?.rip == planted.stub.site;
+        loop {
+            if judged {
+                pass(world, thread, &planted)?;
+            }
+            let ran = world.run(thread, Extent::Free, Some(&planted), None, interrupt)?;
+            if ran != Ran::Stub {
+                world.unplant(thread, &planted)?;
+                return Ok(self.ended(ran, search));
+            }
+            let known = search.lines.len();
+            if self.look(world, search)? {
+                world.unplant(thread, &planted)?;
+                return Ok(Found::Point);
+            }
+            judged = true;
+            if search.lines.len() > known {
+                world.unplant(thread, &planted)?;
+                match world.plant(thread, self.event.registers.rip, &self.condition(search))? {
+                    Some(sharper) => planted = sharper,
+                    None => return self.run_with_trap(world, search, interrupt),
+                }
+            }
+        }
+    }
+
+    /// The last resort, where no stub fits: a breakpoint, a few microseconds a visit.
+    fn run_with_trap(
+        mut self,
+        world: &mut World,
+        search: &mut Search,
+        interrupt: &Interrupt,
+    ) -> Result<Found, TracerError> {
+        let thread = self.event.thread;
+        let site = self.event.registers.rip;
+        let space = world.task(thread)?.space;
+        let before: Vec<u64> = world.space(space)?.planted.keys().copied().collect();
+        let shared = before.contains(&site);
+        if !shared {
+            world.set_breakpoints(space, &[before.as_slice(), &[site]].concat())?;
+        }
+        let found = loop {
+            let ran = world.run(thread, Extent::Free, None, None, interrupt)?;
+            if ran != Ran::Breakpoint(site) {
+                break self.ended(ran, search);
+            }
+            if self.look(world, search)? {
+                break Found::Point;
+            }
+            if shared {
+                break Found::Other(ran);
+            }
+        };
+        world.set_breakpoints(space, &before)?;
+        Ok(found)
+    }
+
+    fn ended(&self, ran: Ran, search: &Search) -> Found {
+        match (ran, &self.closest) {
+            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step, _) => Found::Other(ran),
+            (_, Some(lines)) if !lines.is_empty() && lines.len() <= FORGIVEN_LINES_MAX => {
+                let mut wider = search.clone();
+                wider.forgiven.extend(lines.iter().map(|line| line.line));
+                wider.lines.retain(|line| !wider.forgiven.contains(&line.line));
+                Found::Missed(wider)
+            }
+            _ => Found::Other(ran),
+        }
+    }
+}
+
+/// Lets a thread that stands at the site go past it without another check.
+fn pass(world: &World, thread: ThreadId, planted: &Planted) -> Result<(), TracerError> {
+    let registers = world.registers(thread)?;
+    world.set_registers(thread, &Registers { rip: planted.stub.resume_rip, ..registers })
+}
+
+fn general(registers: &Registers) -> GeneralRegisters {
+    GeneralRegisters {
+        rax: registers.rax,
+        rcx: registers.rcx,
+        rdx: registers.rdx,
+        rbx: registers.rbx,
+        rsp: registers.rsp,
+        rbp: registers.rbp,
+        rsi: registers.rsi,
+        rdi: registers.rdi,
+        r8: registers.r8,
+        r9: registers.r9,
+        r10: registers.r10,
+        r11: registers.r11,
+        r12: registers.r12,
+        r13: registers.r13,
+        r14: registers.r14,
+        r15: registers.r15,
+        rflags: registers.rflags,
+    }
+}
+
+/// The lines whose contents are not the recorded ones; gives up counting at one more than can be forgiven.
+fn differing(memory: &Memory, lines: &[LineHash], forgiven: &[u64]) -> Vec<LineHash> {
+    const PAGE_LINES: u64 = 64;
+    let mut different = Vec::new();
+    let mut page = [0u8; PAGE_LINES as usize * LINE_BYTES];
+    let mut loaded = None;
+    for line in lines.iter().filter(|line| !forgiven.contains(&line.line)) {
+        let number = line.line / PAGE_LINES;
+        if loaded != Some(number) {
+            loaded = Some(number);
+            if memory.read(number * page.len() as u64, &mut page).is_err() {
+                page.fill(0);
+            }
+        }
+        let contents = page.as_chunks::<LINE_BYTES>().0[(line.line % PAGE_LINES) as usize];
+        if line_hash(&contents) != line.hash {
+            different.push(*line);
+            if different.len() > FORGIVEN_LINES_MAX {
+                break;
+            }
+        }
+    }
+    different
+}

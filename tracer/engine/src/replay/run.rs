@@ -1,0 +1,374 @@
+//! Running one thread of a replay until something happens: the mechanics of breakpoints, watchpoints, steps and stubs.
+//! What it means is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use patch::{Condition, Stub};
+use trace::{Registers, ThreadId};
+
+use super::world::{SERVICE_PAGE, World, settled};
+use super::{Interrupt, Watch};
+use crate::TracerError;
+use crate::sys::ptrace::{self, Resume, SignalInfo, Wait};
+use crate::sys::signal;
+
+/// Why a thread stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// At the entry of a system call, which has not been executed.
+    Syscall,
+    /// An instruction raised a signal.
+    Signal(SignalInfo),
+    /// At the instruction of a breakpoint, before it executes.
+    Breakpoint(u64),
+    /// After an instruction that touched watched memory: a bit for each watch.
+    Watch(u8),
+    /// After one instruction.
+    Step,
+    /// At the site of a stub whose condition holds.
+    Stub,
+    /// The time was over, or the user wants to stop. The thread may stand anywhere.
+    Interrupted,
+}
+
+/// How far to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Free,
+    OneInstruction,
+}
+
+/// A stub that is planted.
+pub(crate) struct Planted {
+    pub(crate) stub: Stub,
+    start: u64,
+    len: u64,
+}
+
+/// `TRAP_TRACE` and `TRAP_HWBKPT` (sigaction(2)).
+const TRAP_TRACE: i32 = 2;
+const TRAP_HWBKPT: i32 = 4;
+
+/// DR6 and DR7 (Intel SDM volume 3, section 19.2).
+const STATUS: usize = 6;
+const CONTROL: usize = 7;
+
+const TRAP: u8 = 0xcc;
+const PAGE: u64 = 4096;
+
+impl World {
+    /// Runs a thread. Breakpoints and a stub are planted by the caller; one at the place where the thread stands does
+    /// not count.
+    pub(crate) fn run(
+        &mut self,
+        id: ThreadId,
+        extent: Extent,
+        stub: Option<&Planted>,
+        limit: Option<Instant>,
+        interrupt: &Interrupt,
+    ) -> Result<Ran, TracerError> {
+        let real = self.task(id)?.real;
+        if let Some(ran) = self.leave_breakpoint(id, real, extent, interrupt)? {
+            return Ok(ran);
+        }
+        let how = if extent == Extent::OneInstruction { Resume::EmulateStep } else { Resume::Emulate };
+        loop {
+            let pushes_flags = extent == Extent::OneInstruction && self.next_pushes_flags(id, real)?;
+            ptrace::resume(real, how, 0).map_err(TracerError::system("run a replay thread"))?;
+            let stop = wait(real, limit, interrupt)?;
+            if pushes_flags {
+                self.clear_trap_flag(id, real)?;
+            }
+            if let Some(ran) = self.classify(id, real, stop, stub)? {
+                return Ok(ran);
+            }
+        }
+    }
+
+    /// Executes the instruction under a breakpoint at which the thread stands.
+    fn leave_breakpoint(
+        &mut self,
+        id: ThreadId,
+        real: i32,
+        extent: Extent,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Ran>, TracerError> {
+        let rip = self.registers(id)?.rip;
+        let space = self.task(id)?.space;
+        let Some(original) = self.planted(space)?.get(&rip).copied() else { return Ok(None) };
+        let failed = TracerError::system("step over a breakpoint");
+        let memory = self.memory_of(id)?;
+        memory.write(rip, &[original]).map_err(&failed)?;
+        let pushes_flags = self.next_pushes_flags(id, real)?;
+        let ran = loop {
+            ptrace::resume(real, Resume::EmulateStep, 0).map_err(&failed)?;
+            let stop = wait(real, None, interrupt)?;
+            if let Some(ran) = self.classify(id, real, stop, None)? {
+                break ran;
+            }
+        };
+        if pushes_flags {
+            self.clear_trap_flag(id, real)?;
+        }
+        self.memory_of(id)?.write(rip, &[TRAP]).map_err(&failed)?;
+        if ran != Ran::Step || extent == Extent::OneInstruction {
+            return Ok(Some(ran));
+        }
+        let now = self.registers(id)?.rip;
+        // A repeated string instruction stays where it is while it goes on: that is no new arrival.
+        let arrived = now != rip && self.planted(space)?.contains_key(&now);
+        Ok(if arrived {
+            Some(Ran::Breakpoint(now))
+        } else if now == rip {
+            self.leave_breakpoint(id, real, extent, interrupt)?
+        } else {
+            None
+        })
+    }
+
+    /// What a stop means; `None` when the thread is to go on.
+    fn classify(
+        &mut self,
+        id: ThreadId,
+        real: i32,
+        stop: Wait,
+        stub: Option<&Planted>,
+    ) -> Result<Option<Ran>, TracerError> {
+        match stop {
+            Wait::Syscall => Ok(Some(Ran::Syscall)),
+            Wait::Stop(_) => self.interrupted(id, stub),
+            Wait::Signal(_) => {
+                let info = ptrace::signal_info(real).map_err(TracerError::system("read a signal"))?;
+                self.classify_signal(id, real, info, stub)
+            }
+            Wait::Event(_) => Ok(None),
+            Wait::Ended(_) => Err(TracerError::Inconsistent("a replay process was killed from outside")),
+        }
+    }
+
+    fn interrupted(&mut self, id: ThreadId, stub: Option<&Planted>) -> Result<Option<Ran>, TracerError> {
+        let registers = self.registers(id)?;
+        let Some(planted) = stub.filter(|planted| planted.contains(registers.rip)) else {
+            return Ok(Some(Ran::Interrupted));
+        };
+        if let Some(rip) = planted.stub.original_rip(registers.rip) {
+            self.set_registers(id, &Registers { rip, ..registers })?;
+            return Ok(Some(Ran::Interrupted));
+        }
+        // In the middle of the check: ask again a little later.
+        let real = self.task(id)?.real;
+        ptrace::interrupt(real).map_err(TracerError::system("interrupt a replay thread"))?;
+        Ok(None)
+    }
+
+    fn classify_signal(
+        &mut self,
+        id: ThreadId,
+        real: i32,
+        info: SignalInfo,
+        stub: Option<&Planted>,
+    ) -> Result<Option<Ran>, TracerError> {
+        if info.code() <= 0 {
+            // Sent to the replay process from outside: no input of the recording.
+            return Ok(None);
+        }
+        let registers = self.registers(id)?;
+        if let Some(planted) = stub {
+            if registers.rip == planted.stub.hit_rip && info.signal() == libc::SIGTRAP {
+                self.set_registers(id, &Registers { rip: planted.stub.site, ..registers })?;
+                return Ok(Some(Ran::Stub));
+            }
+            if let Some(rip) = planted.stub.entry_into_middle(registers.rip) {
+                self.set_registers(id, &Registers { rip, ..registers })?;
+                return Ok(None);
+            }
+            if let Some(rip) = planted.stub.original_rip(registers.rip) {
+                self.set_registers(id, &Registers { rip, ..registers })?;
+            }
+        }
+        if info.signal() != libc::SIGTRAP {
+            return Ok(Some(Ran::Signal(info)));
+        }
+        if matches!(info.code(), TRAP_TRACE | TRAP_HWBKPT) {
+            let watches = self.triggered(real)?;
+            return Ok(Some(if watches != 0 { Ran::Watch(watches) } else { Ran::Step }));
+        }
+        let before = registers.rip.wrapping_sub(1);
+        if self.planted(self.task(id)?.space)?.contains_key(&before) {
+            self.set_registers(id, &Registers { rip: before, ..registers })?;
+            return Ok(Some(Ran::Breakpoint(before)));
+        }
+        Ok(Some(Ran::Signal(info)))
+    }
+
+    /// Which watches have triggered; forgets them.
+    fn triggered(&self, real: i32) -> Result<u8, TracerError> {
+        let failed = TracerError::system("read a debug register");
+        let status = ptrace::debug_register(real, STATUS).map_err(&failed)?;
+        if status & 0xf != 0 {
+            ptrace::set_debug_register(real, STATUS, 0).map_err(&failed)?;
+        }
+        Ok((status & 0xf) as u8)
+    }
+
+    /// PUSHF under a step pushes the trap flag that the step has set.
+    fn next_pushes_flags(&self, id: ThreadId, real: i32) -> Result<bool, TracerError> {
+        let registers = ptrace::registers(real).map_err(TracerError::system("read registers"))?;
+        let code = self.memory_of(id)?.array::<2>(registers.rip).unwrap_or_default();
+        Ok(code[0] == 0x9c || code == [0x66, 0x9c] || code == [0x48, 0x9c])
+    }
+
+    fn clear_trap_flag(&self, id: ThreadId, real: i32) -> Result<(), TracerError> {
+        const TRAP_FLAG: u8 = 1;
+        let registers = ptrace::registers(real).map_err(TracerError::system("read registers"))?;
+        let memory = self.memory_of(id)?;
+        if let Ok([flags]) = memory.array::<1>(registers.rsp + 1) {
+            memory
+                .write(registers.rsp + 1, &[flags & !TRAP_FLAG])
+                .map_err(TracerError::system("write the stack of a replay thread"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn registers(&self, id: ThreadId) -> Result<Registers, TracerError> {
+        ptrace::registers(self.task(id)?.real).map_err(TracerError::system("read registers"))
+    }
+
+    /// Sets registers such that the kernel restarts no call.
+    pub(crate) fn set_registers(&self, id: ThreadId, registers: &Registers) -> Result<(), TracerError> {
+        let real = self.task(id)?.real;
+        ptrace::set_registers(real, &settled(registers)).map_err(TracerError::system("write registers"))
+    }
+
+    /// Gives a thread these watches, at most four pieces of one, two, four or eight aligned bytes.
+    pub(crate) fn set_watches(&mut self, id: ThreadId, watches: &[Watch]) -> Result<(), TracerError> {
+        let task = self.tasks.get_mut(&id).ok_or(TracerError::Inconsistent("an event belongs to no thread"))?;
+        if task.watches == watches {
+            return Ok(());
+        }
+        let failed = TracerError::system("set a debug register");
+        ptrace::set_debug_register(task.real, CONTROL, 0).map_err(&failed)?;
+        let mut control = 0u64;
+        for (index, watch) in watches.iter().enumerate() {
+            ptrace::set_debug_register(task.real, index, watch.address).map_err(&failed)?;
+            control |= 1 << (2 * index) | watch.control_bits() << (16 + 4 * index);
+        }
+        ptrace::set_debug_register(task.real, CONTROL, control).map_err(&failed)?;
+        task.watches = watches.to_vec();
+        Ok(())
+    }
+
+    /// Plants a stub for `condition` at `site`; `None` when that is not possible there.
+    pub(crate) fn plant(
+        &mut self,
+        id: ThreadId,
+        site: u64,
+        condition: &Condition,
+    ) -> Result<Option<Planted>, TracerError> {
+        let home = self.space(self.task(id)?.space)?;
+        let mut code = [0; 64];
+        let read = home.shell.memory.read_some(site, &mut code).unwrap_or(0);
+        if home.planted.keys().any(|address| (site..site + 16).contains(address)) {
+            return Ok(None);
+        }
+        let free = |start: u64, end: u64| start >= SERVICE_PAGE + PAGE && home.layout.is_free(start, end);
+        let Ok(stub) = patch::plan(site, &code[..read], condition, &free) else { return Ok(None) };
+        let start = stub.trampoline & !(PAGE - 1);
+        let len = (stub.trampoline + stub.trampoline_bytes.len() as u64 - start).next_multiple_of(PAGE);
+        let failed = TracerError::system("plant a stub");
+        let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+        home.shell.call(libc::SYS_mmap, [start, len, protection, flags, u64::MAX, 0]).map_err(&failed)?;
+        home.shell.memory.write(stub.trampoline, &stub.trampoline_bytes).map_err(&failed)?;
+        home.shell.memory.write(stub.site, &stub.site_bytes).map_err(&failed)?;
+        Ok(Some(Planted { stub, start, len }))
+    }
+
+    /// Takes a stub away. The thread must not stand inside it.
+    pub(crate) fn unplant(&mut self, id: ThreadId, planted: &Planted) -> Result<(), TracerError> {
+        let home = self.space(self.task(id)?.space)?;
+        let failed = TracerError::system("take a stub away");
+        home.shell.memory.write(planted.stub.site, &planted.stub.original).map_err(&failed)?;
+        home.shell.call(libc::SYS_munmap, [planted.start, planted.len, 0, 0, 0, 0]).map_err(&failed)?;
+        Ok(())
+    }
+
+    /// How often a counting stub has been visited.
+    pub(crate) fn counter(&self, id: ThreadId, planted: &Planted) -> Result<u64, TracerError> {
+        let address = planted.stub.trampoline + planted.stub.counter;
+        self.memory_of(id)?.word(address).map_err(TracerError::system("read a counter"))
+    }
+
+    fn planted(&self, space: trace::SpaceId) -> Result<&BTreeMap<u64, u8>, TracerError> {
+        Ok(&self.space(space)?.planted)
+    }
+
+    /// Makes the breakpoints of a space just these addresses. Addresses that are not mapped are left out.
+    pub(crate) fn set_breakpoints(&mut self, space: trace::SpaceId, wanted: &[u64]) -> Result<(), TracerError> {
+        let home =
+            self.spaces.get_mut(&space).ok_or(TracerError::Inconsistent("an event belongs to no address space"))?;
+        let gone: Vec<u64> = home.planted.keys().copied().filter(|address| !wanted.contains(address)).collect();
+        for address in gone {
+            let original = home.planted.remove(&address).expect("it was just listed");
+            // The code may have been unmapped since.
+            let _ = home.shell.memory.write(address, &[original]);
+        }
+        for address in wanted {
+            if home.planted.contains_key(address) {
+                continue;
+            }
+            if let Ok([original]) = home.shell.memory.array::<1>(*address)
+                && home.shell.memory.write(*address, &[TRAP]).is_ok()
+            {
+                home.planted.insert(*address, original);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads memory as the program sees it: without our breakpoints.
+    pub(crate) fn read_memory(&self, space: trace::SpaceId, address: u64, buffer: &mut [u8]) -> Result<usize, TracerError> {
+        let home = self.space(space)?;
+        let read = home.shell.memory.read_some(address, buffer).map_err(|_| TracerError::Unmapped(address))?;
+        let end = address.saturating_add(read as u64);
+        for (at, original) in home.planted.range(address..end) {
+            buffer[(at - address) as usize] = *original;
+        }
+        Ok(read)
+    }
+}
+
+impl Planted {
+    fn contains(&self, rip: u64) -> bool {
+        (self.start..self.start + self.len).contains(&rip)
+    }
+}
+
+/// Waits for a stop of `real`; interrupts it when the time is over or the user wants to stop.
+fn wait(real: i32, limit: Option<Instant>, interrupt: &Interrupt) -> Result<Wait, TracerError> {
+    /// How often the user's wish is looked at.
+    const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+    /// Most stops come within this many looks.
+    const QUICK_LOOKS: usize = 3;
+    let failed = TracerError::system("wait for a replay thread");
+    let mut asked = false;
+    let mut looks = 0;
+    loop {
+        if let Some((_, stop)) = ptrace::poll(real).map_err(&failed)? {
+            return Ok(stop);
+        }
+        looks += 1;
+        if looks <= QUICK_LOOKS {
+            std::thread::yield_now();
+            continue;
+        }
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        if !asked && (interrupt.is_requested() || left.is_some_and(|left| left.is_zero())) {
+            asked = true;
+            ptrace::interrupt(real).map_err(TracerError::system("interrupt a replay thread"))?;
+        }
+        let pause = if asked { LOOK_INTERVAL } else { left.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL) };
+        signal::wait_child(pause);
+    }
+}

@@ -1,0 +1,369 @@
+//! A replay as its users see it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
+
+use super::point::Search;
+use super::position::Position;
+use super::run::Extent;
+use super::travel::Counts;
+use super::world::{FrozenWorld, Shell, World};
+use super::Interrupt;
+use crate::TracerError;
+use crate::sys::{machine, process, ptrace, signal};
+
+/// A checkpoint is made when replay has gone on for this long since the last one.
+const CHECKPOINT_SPACING: Duration = Duration::from_millis(300);
+
+/// More checkpoints than this are thinned out.
+const CHECKPOINTS_MAX: usize = 32;
+
+/// How to open a trace.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Replay on a processor that differs from the recording's.
+    pub any_machine: bool,
+}
+
+/// A thread of the replayed program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// Its id at recording.
+    pub thread: ThreadId,
+    /// Its process at recording.
+    pub process: i32,
+    /// Its address space.
+    pub space: SpaceId,
+    /// Path of the program it runs.
+    pub program: String,
+}
+
+pub(crate) struct Checkpoint {
+    pub(crate) position: Position,
+    pub(crate) world: FrozenWorld,
+    /// Made for the user: never thinned out.
+    pub(crate) kept: bool,
+}
+
+/// A recording opened for replay, at some position of it.
+///
+/// All methods must be called from the thread that opened it: it is the one that traces the replay processes.
+pub struct Session {
+    pub(crate) trace: Arc<Reader>,
+    pub(crate) blank: Shell,
+    pub(crate) world: World,
+    pub(crate) at: Position,
+    /// The thread that stopped, when it is not the one that runs next.
+    pub(crate) focus: Option<ThreadId>,
+    pub(crate) counts: Counts,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) last_checkpoint: Instant,
+    /// What was learnt about forced points, by event.
+    pub(crate) searches: HashMap<u64, Search>,
+    pub(crate) interrupt: Interrupt,
+    /// Where the program's own output goes while replay moves forward.
+    pub(crate) output: Option<Box<dyn FnMut(&[u8], bool)>>,
+    /// The world is in the middle of an interval at no known position.
+    pub(crate) lost: bool,
+}
+
+impl Session {
+    /// Opens a trace and goes to its start: the first instruction of the program.
+    ///
+    /// # Errors
+    /// When the trace cannot be read, needs another machine, or the kernel refuses to trace.
+    pub fn open(directory: &Path, options: OpenOptions) -> Result<Session, TracerError> {
+        let trace = Reader::open(directory)?;
+        if trace.is_empty() {
+            return Err(TracerError::Inconsistent("it has no events"));
+        }
+        check_machine(&trace, options)?;
+        let core = trace.header().machine.core;
+        signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
+        // On a machine without that core any other will do, unless the program asks which one it is.
+        let _ = process::pin(0, core);
+        let blank = Shell::blank().map_err(TracerError::system("make a process for replay"))?;
+        let mut session = Session {
+            trace: Arc::new(trace),
+            blank,
+            world: World::default(),
+            at: Position::default(),
+            focus: None,
+            counts: Counts::default(),
+            checkpoints: Vec::new(),
+            last_checkpoint: Instant::now(),
+            searches: HashMap::new(),
+            interrupt: Interrupt::default(),
+            output: None,
+            lost: false,
+        };
+        session.apply_next()?;
+        session.add_checkpoint(true)?;
+        Ok(session)
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> &Reader {
+        &self.trace
+    }
+
+    /// How to ask for a stop while the session works.
+    pub fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    /// Sends what the program writes to its standard output (and, with `true`, error) to `sink` from now on.
+    pub fn reproduce_output(&mut self, sink: Box<dyn FnMut(&[u8], bool)>) {
+        self.output = Some(sink);
+    }
+
+    /// Where the session is.
+    pub fn position(&self) -> &Position {
+        &self.at
+    }
+
+    /// The first position: the program's first instruction.
+    pub fn start(&self) -> Position {
+        Position::at_event(1)
+    }
+
+    /// The last position with something to look at: before the last thread ends.
+    ///
+    /// # Errors
+    /// When the trace cannot be read.
+    pub fn end(&self) -> Result<Position, TracerError> {
+        let last = self.trace.len() - 1;
+        let ends = matches!(self.trace.event(last)?.kind, EventKind::Exit { last: true, .. });
+        Ok(Position::at_event(if ends && last > 0 { last } else { last + 1 }))
+    }
+
+    /// The thread that stopped, or that runs next.
+    pub fn current_thread(&self) -> Option<ThreadId> {
+        let next = || self.trace.event(self.at.event).ok().map(|event| event.thread);
+        let known = |id: &ThreadId| self.world.tasks.contains_key(id);
+        self.focus.or_else(next).filter(known).or_else(|| self.world.tasks.keys().next().copied())
+    }
+
+    /// The threads that exist.
+    pub fn threads(&self) -> Vec<ThreadInfo> {
+        let info = |(id, task): (&ThreadId, &super::world::Task)| ThreadInfo {
+            thread: *id,
+            process: task.process,
+            space: task.space,
+            program: self.world.spaces.get(&task.space).map_or(String::new(), |space| space.program.clone()),
+        };
+        self.world.tasks.iter().map(info).collect()
+    }
+
+    /// Registers of a thread. In a call, rip is behind the call's instruction.
+    ///
+    /// # Errors
+    /// When there is no such thread.
+    pub fn registers(&self, thread: ThreadId) -> Result<Registers, TracerError> {
+        self.world.registers(thread)
+    }
+
+    /// Extended state of a thread, in the standard format of XSAVE.
+    ///
+    /// # Errors
+    /// When there is no such thread.
+    pub fn extended_state(&self, thread: ThreadId) -> Result<Vec<u8>, TracerError> {
+        let real = self.world.task(thread)?.real;
+        ptrace::xstate(real).map_err(TracerError::system("read extended state"))
+    }
+
+    /// Reads memory of a thread's address space from `address` on; returns how much of `buffer` is mapped.
+    ///
+    /// # Errors
+    /// When nothing is mapped there, or there is no such thread.
+    pub fn read_memory(&self, thread: ThreadId, address: u64, buffer: &mut [u8]) -> Result<usize, TracerError> {
+        self.world.read_memory(self.world.task(thread)?.space, address, buffer)
+    }
+
+    /// The mappings of a thread's address space, in address order.
+    ///
+    /// # Errors
+    /// When there is no such thread.
+    pub fn mappings(&self, thread: ThreadId) -> Result<Vec<Mapping>, TracerError> {
+        let space = self.world.space(self.world.task(thread)?.space)?;
+        Ok(space.layout.iter().cloned().collect())
+    }
+
+    /// The program of a thread: the number of the event that executed it, its path, its arguments.
+    ///
+    /// # Errors
+    /// When there is no such thread.
+    pub fn program(&self, thread: ThreadId) -> Result<(u64, String, Vec<String>), TracerError> {
+        let space = self.world.space(self.world.task(thread)?.space)?;
+        Ok((space.image, space.program.clone(), space.arguments.clone()))
+    }
+
+    /// Path of the stored copy of a mapped file.
+    pub fn stored_file(&self, mapping: &Mapping) -> Option<PathBuf> {
+        match &mapping.source {
+            trace::Source::File { file, .. } => Some(self.trace.file(file)),
+            _ => None,
+        }
+    }
+
+    /// Keeps the present position as a checkpoint, from which going back here is quick.
+    ///
+    /// # Errors
+    /// When the kernel refuses to copy the processes.
+    pub fn keep_checkpoint(&mut self) -> Result<(), TracerError> {
+        self.add_checkpoint(true)
+    }
+
+    /// Positions of the checkpoints, in order.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &Position> {
+        self.checkpoints.iter().map(|checkpoint| &checkpoint.position)
+    }
+
+    /// A hash over the registers of the thread at the present position, and the memory it writes to next to its stack
+    /// pointer: two replays of a trace agree in it at every event.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub fn state_hash(&self) -> Result<u64, TracerError> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        for (id, _) in &self.world.tasks {
+            let registers = super::apply::comparable(&self.registers(*id)?);
+            Registers { orig_rax: 0, ..registers }.words().hash(&mut hasher);
+            let mut stack = [0; 256];
+            let read = self.read_memory(*id, registers.rsp, &mut stack).unwrap_or(0);
+            stack[..read].hash(&mut hasher);
+        }
+        Ok(hasher.finish())
+    }
+
+    /// The next event, or `None` at the end of the trace.
+    pub(crate) fn next_event(&self) -> Result<Option<Event>, TracerError> {
+        if self.at.event >= self.trace.len() { Ok(None) } else { Ok(Some(self.trace.event(self.at.event)?)) }
+    }
+
+    /// Applies the next event to a thread that stands at it.
+    pub(crate) fn apply_next(&mut self) -> Result<(), TracerError> {
+        let number = self.at.event;
+        let event = self.trace.event(number)?;
+        self.reproduce(&event)?;
+        self.world.apply(&self.trace, &self.blank, number, &event)?;
+        self.at = Position::at_event(number + 1);
+        self.counts.clear();
+        self.interrupt.at_event(number + 1);
+        Ok(())
+    }
+
+    /// Passes on what the program writes. Only first-time forward replay has a sink.
+    fn reproduce(&mut self, event: &Event) -> Result<(), TracerError> {
+        let (EventKind::Syscall { result, effect: Effect::Output { error }, .. }
+        | EventKind::SyscallExit { result, effect: Effect::Output { error }, .. }) = &event.kind
+        else {
+            return Ok(());
+        };
+        let Some(sink) = self.output.as_mut() else { return Ok(()) };
+        let bytes = written_bytes(&self.world, event, *result as u64)?;
+        sink(&bytes, *error);
+        Ok(())
+    }
+
+    pub(crate) fn add_checkpoint(&mut self, kept: bool) -> Result<(), TracerError> {
+        self.last_checkpoint = Instant::now();
+        let index = self.checkpoints.partition_point(|other| other.position.event <= self.at.event);
+        if let Some(same) = self.checkpoints.iter_mut().find(|other| other.position == self.at) {
+            same.kept |= kept;
+            return Ok(());
+        }
+        let world = self.world.freeze()?;
+        self.checkpoints.insert(index, Checkpoint { position: self.at.clone(), world, kept });
+        if self.checkpoints.len() > CHECKPOINTS_MAX {
+            self.thin_checkpoints();
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint if the last one is long ago. Only between two intervals.
+    pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), TracerError> {
+        let known = self.checkpoints.last().map_or(0, |last| last.position.event);
+        if self.last_checkpoint.elapsed() < CHECKPOINT_SPACING || self.at.event <= known {
+            return Ok(());
+        }
+        self.add_checkpoint(false)
+    }
+
+    /// Drops the checkpoint whose neighbours are closest together.
+    fn thin_checkpoints(&mut self) {
+        let gap = |index: &usize| {
+            let before = self.checkpoints[index - 1].position.event;
+            self.checkpoints[index + 1].position.event - before
+        };
+        let droppable = (1..self.checkpoints.len() - 1).filter(|index| !self.checkpoints[*index].kept);
+        if let Some(index) = droppable.min_by_key(gap) {
+            self.checkpoints.remove(index);
+        }
+    }
+
+    /// Rebuilds the world of a checkpoint.
+    pub(crate) fn restore(&mut self, index: usize) -> Result<(), TracerError> {
+        let checkpoint = &self.checkpoints[index];
+        self.world = checkpoint.world.rebuild()?;
+        self.at = checkpoint.position.clone();
+        self.counts.clear();
+        self.focus = None;
+        self.lost = false;
+        self.last_checkpoint = Instant::now();
+        Ok(())
+    }
+
+    /// Runs one instruction of a thread whose next event needs it to run.
+    pub(crate) fn step_thread(&mut self, thread: ThreadId) -> Result<super::run::Ran, TracerError> {
+        self.world.run(thread, Extent::OneInstruction, None, None, &Interrupt::default())
+    }
+}
+
+/// What a write-like call wrote, from the program's memory.
+fn written_bytes(world: &World, event: &Event, len: u64) -> Result<Vec<u8>, TracerError> {
+    /// No single call can write more (write(2), NOTES).
+    const WRITE_BYTES_MAX: u64 = 0x7fff_f000;
+    let [_, address, count, ..] = event.registers.arguments();
+    let len = len.min(WRITE_BYTES_MAX);
+    let memory = world.memory_of(event.thread)?;
+    let mut bytes = Vec::new();
+    let mut take = |address: u64, len: u64| -> Result<(), TracerError> {
+        let start = bytes.len();
+        bytes.resize(start + len as usize, 0);
+        memory.read(address, &mut bytes[start..]).map_err(|_| TracerError::Unmapped(address))
+    };
+    if event.registers.orig_rax as i64 != libc::SYS_writev {
+        take(address, len)?;
+        return Ok(bytes);
+    }
+    let mut left = len;
+    for index in 0..count.min(libc::UIO_MAXIOV as u64) {
+        let base = memory.word(address + 16 * index).map_err(|_| TracerError::Unmapped(address))?;
+        let size = memory.word(address + 16 * index + 8).map_err(|_| TracerError::Unmapped(address))?;
+        take(base, size.min(left))?;
+        left -= size.min(left);
+    }
+    Ok(bytes)
+}
+
+/// Refuses a trace from a machine whose processor would execute something else.
+fn check_machine(trace: &Reader, options: OpenOptions) -> Result<(), TracerError> {
+    let recorded = &trace.header().machine;
+    let here = machine::describe(recorded.core);
+    if options.any_machine || (recorded.signature == here.signature && recorded.xcr0 == here.xcr0) {
+        return Ok(());
+    }
+    let missing: Vec<&str> =
+        recorded.features.iter().filter(|name| !here.features.contains(name)).map(String::as_str).collect();
+    let missing = if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
+    Err(TracerError::OtherMachine(format!(
+        "the trace was recorded on another type of processor ({}, family/model/stepping {:#x}; this is {}, {:#x}){missing}; replay it there, or try --any-machine, which may diverge",
+        recorded.cpu, recorded.signature, here.cpu, here.signature
+    )))
+}
