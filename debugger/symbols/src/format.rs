@@ -1,0 +1,546 @@
+//! Values as text, in gdb's manner: `{x = 1, y = 2}`, `0x4010 "text"`, `Some(5)`.
+
+use crate::location::Missing;
+use crate::memory;
+use crate::scope::Context;
+use crate::shapes::{self, Shape};
+use crate::types::{Encoding, Enum, Kind, Member, Record, Scalar, Type};
+use crate::value::{Data, Value, float_of, integer_of};
+
+/// Elements of an array and characters of a text that are shown.
+const ELEMENTS_MAX: u64 = 200;
+/// Structures inside each other that are shown.
+const DEPTH_MAX: u32 = 12;
+/// Length of the whole text.
+const TEXT_MAX: usize = 32 << 10;
+/// As many equal elements in a row are written once.
+const REPEATS_MIN: usize = 10;
+
+/// gdb's format letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As the type says.
+    #[default]
+    Natural,
+    /// `x`: hexadecimal.
+    Hex,
+    /// `z`: hexadecimal with leading zeros.
+    PaddedHex,
+    /// `d`: signed decimal.
+    Decimal,
+    /// `u`: unsigned decimal.
+    Unsigned,
+    /// `o`: octal.
+    Octal,
+    /// `t`: binary.
+    Binary,
+    /// `c`: character.
+    Char,
+    /// `s`: text.
+    Text,
+    /// `a`: address with symbol.
+    Address,
+    /// `f`: floating point.
+    Float,
+}
+
+impl Format {
+    /// The format of gdb's letter.
+    pub fn from_letter(letter: char) -> Option<Self> {
+        Some(match letter {
+            'x' => Self::Hex,
+            'z' => Self::PaddedHex,
+            'd' => Self::Decimal,
+            'u' => Self::Unsigned,
+            'o' => Self::Octal,
+            't' => Self::Binary,
+            'c' => Self::Char,
+            's' => Self::Text,
+            'a' => Self::Address,
+            'f' => Self::Float,
+            _ => return None,
+        })
+    }
+}
+
+impl Context<'_> {
+    /// A value as text, as `print` shows it.
+    pub fn format(&self, value: &Value, format: Format) -> String {
+        let printer = Printer { context: self, format };
+        let mut out = String::new();
+        if format == Format::Natural && !matches!(value.data, Data::Missing(_)) {
+            out.push_str(&printer.pointer_type(value));
+        }
+        printer.value(&mut out, value, 0);
+        cut(out)
+    }
+
+    /// A value as text without the type that `print` puts before a pointer: for arguments and members.
+    pub fn format_short(&self, value: &Value) -> String {
+        let mut out = String::new();
+        Printer { context: self, format: Format::Natural }.value(&mut out, value, 0);
+        cut(out)
+    }
+
+    /// A frame's argument list for a backtrace: `name=value, …`, structures left out as `...`.
+    pub fn format_arguments(&self) -> String {
+        let arguments = self.arguments().into_iter().map(|argument| {
+            let value = self.value_of(&argument);
+            let plain = !matches!(value.ty.kind(), Kind::Record(_) | Kind::Array { .. });
+            let short = plain || matches!(shapes::shape(&value, self.memory), Ok(Some(Shape::Text { .. })));
+            let absent = value.absent().is_some();
+            let text = if short || absent { self.format_short(&value) } else { "...".into() };
+            format!("{}={text}", argument.name)
+        });
+        arguments.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        let end = (0..=TEXT_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+struct Printer<'a> {
+    context: &'a Context<'a>,
+    format: Format,
+}
+
+impl Printer<'_> {
+    fn value(&self, out: &mut String, value: &Value, depth: u32) {
+        if depth > DEPTH_MAX || out.len() > TEXT_MAX {
+            out.push_str("...");
+            return;
+        }
+        if let Err(missing) = self.try_value(out, value, depth) {
+            out.push_str(&missing.to_string());
+        }
+    }
+
+    fn try_value(&self, out: &mut String, value: &Value, depth: u32) -> Result<(), Missing> {
+        if let Data::Missing(missing) = &value.data {
+            return Err(missing.clone());
+        }
+        if let Some(shape) = shapes::shape(value, self.context.memory)? {
+            return self.shape(out, &shape, depth);
+        }
+        match value.ty.kind() {
+            Kind::Void => out.push_str("void"),
+            Kind::Scalar(scalar) => self.scalar(out, &scalar, &value.bytes(self.context.memory)?),
+            Kind::Pointer { target, reference } => self.pointer(out, value, &target, reference, depth)?,
+            Kind::Record(record) => self.record(out, value, &record, depth)?,
+            Kind::Array { element, count } => self.array(out, value, &element, count, depth)?,
+            Kind::Enum(enumeration) => self.enumeration(out, value, &enumeration)?,
+            Kind::Function => self.function(out, value),
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, out: &mut String, scalar: &Scalar, bytes: &[u8]) {
+        if self.format != Format::Natural && self.format != Format::Text {
+            out.push_str(&self.lettered(bytes, scalar));
+            return;
+        }
+        let number = integer_of(bytes, scalar.is_signed());
+        match scalar.encoding {
+            _ if scalar.size == 0 => out.push_str(&scalar.name),
+            Encoding::Float => out.push_str(&float_text(bytes)),
+            Encoding::Bool if number == 0 => out.push_str("false"),
+            Encoding::Bool if number == 1 => out.push_str("true"),
+            Encoding::SignedChar | Encoding::UnsignedChar if scalar.size == 1 => {
+                out.push_str(&char_text(number))
+            }
+            Encoding::Unicode => out.push_str(&unicode_text(number, scalar.size, self.context.is_rust())),
+            Encoding::Unsigned => out.push_str(&(number as u128).to_string()),
+            _ => out.push_str(&number.to_string()),
+        }
+    }
+
+    fn lettered(&self, bytes: &[u8], scalar: &Scalar) -> String {
+        let unsigned = integer_of(bytes, false) as u128;
+        match self.format {
+            Format::Hex => format!("{unsigned:#x}"),
+            Format::PaddedHex => format!("0x{unsigned:0width$x}", width = bytes.len() * 2),
+            Format::Decimal => match scalar.encoding {
+                Encoding::Float => (float_of(bytes) as i128).to_string(),
+                _ => integer_of(bytes, true).to_string(),
+            },
+            Format::Unsigned => unsigned.to_string(),
+            Format::Octal if unsigned == 0 => "0".into(),
+            Format::Octal => format!("0{unsigned:o}"),
+            Format::Binary => format!("{unsigned:b}"),
+            Format::Char => char_text(integer_of(bytes.get(..1).unwrap_or_default(), scalar.is_signed())),
+            Format::Address => self.address_text(unsigned as u64),
+            Format::Float if bytes.len() == 4 || bytes.len() == 8 || bytes.len() >= 10 => float_text(bytes),
+            _ => integer_of(bytes, scalar.is_signed()).to_string(),
+        }
+    }
+
+    fn address_text(&self, address: u64) -> String {
+        match self.context.symbols.symbol_at(address) {
+            Some((name, 0)) => format!("{address:#x} <{name}>"),
+            Some((name, offset)) => format!("{address:#x} <{name}+{offset}>"),
+            None => format!("{address:#x}"),
+        }
+    }
+
+    /// `(int *) ` before a pointer at the top, as gdb writes it.
+    fn pointer_type(&self, value: &Value) -> String {
+        match value.ty.kind() {
+            Kind::Pointer { target, reference } if !reference && !shapes::is_byte_char(&target) => {
+                let name = value.ty.name();
+                if name.starts_with("alloc::boxed::Box<") { String::new() } else { format!("({name}) ") }
+            }
+            Kind::Pointer { reference: true, .. } => format!("({}) ", value.ty.name()),
+            Kind::Function => format!("{{{}}} ", value.ty.name()),
+            _ => String::new(),
+        }
+    }
+
+    fn pointer(
+        &self,
+        out: &mut String,
+        value: &Value,
+        target: &Type,
+        reference: bool,
+        depth: u32,
+    ) -> Result<(), Missing> {
+        let address = value.as_address(self.context)?;
+        if reference {
+            out.push_str(&format!("@{address:#x}: "));
+            self.value(out, &Value::at(target.clone(), address), depth + 1);
+            return Ok(());
+        }
+        if !matches!(self.format, Format::Natural | Format::Text) {
+            let scalar = Scalar::new("", Encoding::Unsigned, 8);
+            out.push_str(&self.lettered(&address.to_le_bytes(), &scalar));
+            return Ok(());
+        }
+        if shapes::is_byte_char(target) {
+            out.push_str(&format!("{address:#x}"));
+            if address != 0 {
+                out.push(' ');
+                self.c_string(out, address);
+            }
+            return Ok(());
+        }
+        let symbol = self.context.symbols.symbol_at(address).filter(|_| address != 0);
+        match symbol {
+            Some((name, 0)) => out.push_str(&format!("{address:#x} <{name}>")),
+            Some((name, offset)) => out.push_str(&format!("{address:#x} <{name}+{offset}>")),
+            None => out.push_str(&format!("{address:#x}")),
+        }
+        Ok(())
+    }
+
+    fn c_string(&self, out: &mut String, address: u64) {
+        match memory::read_cstr(self.context.memory, address, ELEMENTS_MAX as usize) {
+            Ok((text, whole)) => {
+                quote(out, &text);
+                out.push_str(if whole { "" } else { "..." });
+            }
+            Err(error) => out.push_str(&format!("<error: {error}>")),
+        }
+    }
+
+    fn shape(&self, out: &mut String, shape: &Shape, depth: u32) -> Result<(), Missing> {
+        match shape {
+            Shape::Text { address, len } => {
+                let shown = (*len).min(ELEMENTS_MAX);
+                let text = memory::read_bytes(self.context.memory, *address, shown as usize)?;
+                quote(out, &text);
+                out.push_str(if shown < *len { "..." } else { "" });
+            }
+            Shape::Sequence { label, element, address, len } => {
+                out.push_str(&format!("{label}(len: {len}) = "));
+                let row = Value::at(Type::Array(element.clone().into(), Some(*len)), *address);
+                self.elements(out, &row, element, *len, depth, ("{", "}"));
+            }
+            Shape::Boxed { label, value } => {
+                out.push_str(&format!("{label}("));
+                self.value(out, value, depth + 1);
+                out.push(')');
+            }
+        }
+        Ok(())
+    }
+
+    fn array(
+        &self,
+        out: &mut String,
+        value: &Value,
+        element: &Type,
+        count: Option<u64>,
+        depth: u32,
+    ) -> Result<(), Missing> {
+        let textual = matches!(self.format, Format::Natural | Format::Text) && shapes::is_byte_char(element);
+        if textual {
+            let shown =
+                value.part(Type::Array(element.clone().into(), count), 0).bytes(self.context.memory)?;
+            self.char_array(out, &shown);
+            return Ok(());
+        }
+        let brackets = if element.is_rust() { ("[", "]") } else { ("{", "}") };
+        self.elements(out, value, element, count.unwrap_or(0), depth, brackets);
+        Ok(())
+    }
+
+    /// An array of characters is text; the NUL that ends it is not shown.
+    fn char_array(&self, out: &mut String, bytes: &[u8]) {
+        let filled = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+        let shown = filled.get(..filled.len().min(ELEMENTS_MAX as usize)).unwrap_or_default();
+        let mut parts: Vec<String> = Vec::new();
+        let mut plain: Vec<u8> = Vec::new();
+        for run in shown.chunk_by(|a, b| a == b) {
+            match run.first() {
+                Some(&byte) if run.len() > REPEATS_MIN => {
+                    parts.extend(quoted(&std::mem::take(&mut plain)));
+                    let letter = char_text(i128::from(byte));
+                    let letter = letter.split_once(' ').map_or(letter.as_str(), |cut| cut.1);
+                    parts.push(format!("{letter} <repeats {} times>", run.len()));
+                }
+                _ => plain.extend_from_slice(run),
+            }
+        }
+        parts.extend(quoted(&plain));
+        out.push_str(if parts.is_empty() { "\"\"" } else { "" });
+        out.push_str(&parts.join(", "));
+        out.push_str(if shown.len() < filled.len() { "..." } else { "" });
+    }
+
+    fn elements(
+        &self,
+        out: &mut String,
+        row: &Value,
+        element: &Type,
+        count: u64,
+        depth: u32,
+        brackets: (&str, &str),
+    ) {
+        let size = element.size();
+        let shown = count.min(ELEMENTS_MAX);
+        let mut texts: Vec<String> = Vec::new();
+        let mut total = 0;
+        for index in 0..shown {
+            let mut text = String::new();
+            self.value(&mut text, &row.part(element.clone(), index.saturating_mul(size)), depth + 1);
+            total += text.len();
+            texts.push(text);
+            if out.len() + total > TEXT_MAX {
+                break;
+            }
+        }
+        out.push_str(brackets.0);
+        let mut parts: Vec<String> = Vec::new();
+        for run in texts.chunk_by(|a, b| a == b) {
+            match run.first() {
+                Some(text) if run.len() >= REPEATS_MIN => {
+                    parts.push(format!("{text} <repeats {} times>", run.len()))
+                }
+                _ => parts.extend_from_slice(run),
+            }
+        }
+        out.push_str(&parts.join(", "));
+        out.push_str(if (texts.len() as u64) < count { "..." } else { "" });
+        out.push_str(brackets.1);
+    }
+
+    fn enumeration(&self, out: &mut String, value: &Value, enumeration: &Enum) -> Result<(), Missing> {
+        let bytes = value.bytes(self.context.memory)?;
+        if !matches!(self.format, Format::Natural | Format::Text) {
+            let encoding = if enumeration.signed { Encoding::Signed } else { Encoding::Unsigned };
+            out.push_str(&self.lettered(&bytes, &Scalar::new("", encoding, enumeration.size)));
+            return Ok(());
+        }
+        let number = integer_of(&bytes, enumeration.signed);
+        let text = match enumeration.values.iter().find(|known| known.1 == number) {
+            Some((name, _)) if enumeration.path.is_empty() => name.clone(),
+            Some((name, _)) => format!("{}::{name}", enumeration.path),
+            None => flags(enumeration, number),
+        };
+        out.push_str(&text);
+        Ok(())
+    }
+
+    fn function(&self, out: &mut String, value: &Value) {
+        let address = value.address.unwrap_or(0);
+        out.push_str(&self.address_text(address));
+    }
+
+    fn record(&self, out: &mut String, value: &Value, record: &Record, depth: u32) -> Result<(), Missing> {
+        if !record.rust {
+            self.c_record(out, value, record, depth);
+            return Ok(());
+        }
+        let Some(variants) = &record.variants else {
+            let name = if record.name.starts_with('(') { "" } else { record.name.as_str() };
+            self.rust_record(out, name, value, record, depth);
+            return Ok(());
+        };
+        let member = value.active_variant(variants, self.context.memory)?;
+        let inner = value.member(member, self.context.memory);
+        let Some(fields) = inner.record() else { return Ok(()) };
+        let variant =
+            member.name.clone().unwrap_or_else(|| crate::names::last_component(&fields.name).to_owned());
+        // The names of the language's own enumerations need no path.
+        let own = record.name.starts_with("core::");
+        let name = if own { variant } else { format!("{}::{variant}", record.name) };
+        self.rust_record(out, &name, &inner, &fields, depth);
+        Ok(())
+    }
+
+    fn rust_record(&self, out: &mut String, name: &str, value: &Value, record: &Record, depth: u32) {
+        let tuple = record
+            .members
+            .iter()
+            .all(|member| member.name.as_deref().is_some_and(|name| name.starts_with("__")));
+        out.push_str(name);
+        if record.members.is_empty() {
+            out.push_str(if name.is_empty() { "()" } else { "" });
+            return;
+        }
+        let (open, close) = if tuple { ("(", ")") } else { (" {", "}") };
+        out.push_str(if name.is_empty() { open.trim_start() } else { open });
+        for (index, member) in record.members.iter().enumerate() {
+            out.push_str(if index == 0 { "" } else { ", " });
+            if !tuple {
+                out.push_str(&format!("{}: ", member.name.as_deref().unwrap_or("_")));
+            }
+            self.value(out, &value.member(member, self.context.memory), depth + 1);
+        }
+        out.push_str(close);
+    }
+
+    fn c_record(&self, out: &mut String, value: &Value, record: &Record, depth: u32) {
+        out.push('{');
+        for (index, member) in record.members.iter().enumerate() {
+            out.push_str(if index == 0 { "" } else { ", " });
+            out.push_str(&member_name(member));
+            self.value(out, &value.member(member, self.context.memory), depth + 1);
+            if out.len() > TEXT_MAX {
+                break;
+            }
+        }
+        out.push('}');
+    }
+}
+
+fn member_name(member: &Member) -> String {
+    match &member.name {
+        _ if member.base => format!("<{}> = ", member.ty.name()),
+        Some(name) => format!("{name} = "),
+        None => String::new(),
+    }
+}
+
+impl Value {
+    fn as_address(&self, context: &Context<'_>) -> Result<u64, Missing> {
+        Ok(integer_of(&self.bytes(context.memory)?, false) as u64)
+    }
+}
+
+/// `(READ | WRITE)` when the enumeration's values are single bits, else the number.
+fn flags(enumeration: &Enum, number: i128) -> String {
+    let single = |value: i128| value > 0 && value & (value - 1) == 0;
+    let set = enumeration.values.iter().filter(|(_, value)| single(*value) && number & value != 0);
+    let set: Vec<_> = set.collect();
+    let known = set.iter().fold(0, |sum, (_, value)| sum | value);
+    if set.is_empty()
+        || number < 0
+        || !enumeration.values.iter().all(|(_, value)| *value == 0 || single(*value))
+    {
+        return number.to_string();
+    }
+    let mut parts: Vec<String> = set.iter().map(|(name, _)| name.clone()).collect();
+    if number & !known != 0 {
+        parts.push(format!("unknown: {:#x}", number & !known));
+    }
+    format!("({})", parts.join(" | "))
+}
+
+/// Shortest text that reads back as the same number; whole numbers without a fraction, as gdb writes them.
+fn float_text(bytes: &[u8]) -> String {
+    let value = float_of(bytes);
+    if value.is_nan() {
+        return if value.is_sign_negative() { "-nan".into() } else { "nan".into() };
+    }
+    if value.is_infinite() {
+        return if value < 0.0 { "-inf".into() } else { "inf".into() };
+    }
+    let size = value.abs();
+    let scientific = size != 0.0 && !(1e-5..1e17).contains(&size);
+    let text = match (bytes.len(), scientific) {
+        (4, false) => (value as f32).to_string(),
+        (4, true) => format!("{:e}", value as f32),
+        (_, false) => value.to_string(),
+        (_, true) => format!("{value:e}"),
+    };
+    match text.split_once('e') {
+        Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent:0>2}"),
+        Some((digits, exponent)) => format!("{digits}e-{:0>2}", exponent.trim_start_matches('-')),
+        None => text,
+    }
+}
+
+/// `97 'a'`.
+fn char_text(number: i128) -> String {
+    let mut text = format!("{number} '");
+    match number as u8 {
+        b'\'' => text.push_str("\\'"),
+        b'"' => text.push('"'),
+        byte => escape(&mut text, byte),
+    }
+    text + "'"
+}
+
+/// `97 'a'`, or `'a'` alone in Rust.
+fn unicode_text(number: i128, size: u64, rust: bool) -> String {
+    let letter = u32::try_from(number).ok().and_then(char::from_u32).filter(|letter| !letter.is_control());
+    let shown = match letter {
+        Some(letter) => format!("'{letter}'"),
+        None => format!("'\\u{{{number:x}}}'"),
+    };
+    if rust && size == 4 { shown } else { format!("{number} {shown}") }
+}
+
+fn quoted(text: &[u8]) -> Option<String> {
+    let mut out = String::new();
+    quote(&mut out, text);
+    (!text.is_empty()).then_some(out)
+}
+
+fn escape(out: &mut String, byte: u8) {
+    match byte {
+        b'\n' => out.push_str("\\n"),
+        b'\t' => out.push_str("\\t"),
+        b'\r' => out.push_str("\\r"),
+        7 => out.push_str("\\a"),
+        8 => out.push_str("\\b"),
+        11 => out.push_str("\\v"),
+        12 => out.push_str("\\f"),
+        27 => out.push_str("\\033"),
+        b'\\' => out.push_str("\\\\"),
+        b'"' => out.push_str("\\\""),
+        0x20..=0x7e => out.push(char::from(byte)),
+        byte => out.push_str(&format!("\\{byte:03o}")),
+    }
+}
+
+/// Text in quotes: UTF-8 as it is, other bytes in octal.
+pub(crate) fn quote(out: &mut String, text: &[u8]) {
+    out.push('"');
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match u8::try_from(u32::from(letter)) {
+                Ok(byte) if byte < 0x80 => escape(out, byte),
+                _ => out.push(letter),
+            }
+        }
+        chunk.invalid().iter().for_each(|&byte| escape(out, byte));
+    }
+    out.push('"');
+}

@@ -1,0 +1,423 @@
+//! DWARF expressions: where a variable is, or what it is worth, in a frame.
+
+use crate::debug::{DieAt, LINKS_MAX};
+use crate::image::R;
+use crate::memory::{self, Memory};
+use crate::module::{Module, ModuleDie};
+use crate::registers::Registers;
+use gimli::constants as dw;
+use gimli::{AttributeValue, EndianSlice, Expression, LittleEndian, Value as DwarfValue, ValueType};
+use std::sync::Arc;
+
+/// Operations of one expression at most.
+const OPERATIONS_MAX: u32 = 10_000;
+/// Expressions that ask for other expressions.
+const DEPTH_MAX: u32 = 8;
+/// The largest variable put together from pieces.
+const PIECES_BYTES_MAX: u64 = 1 << 20;
+
+/// Why something has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// The compiler kept no location for this place in the code.
+    #[error("<optimized out>")]
+    OptimizedOut,
+    /// The location is known, but a register or memory is not.
+    #[error("<not available: {0}>")]
+    NotAvailable(String),
+}
+
+impl From<memory::Unreadable> for Missing {
+    fn from(error: memory::Unreadable) -> Self {
+        Self::NotAvailable(error.to_string())
+    }
+}
+
+impl From<gimli::Error> for Missing {
+    fn from(error: gimli::Error) -> Self {
+        Self::NotAvailable(format!("bad DWARF expression: {error}"))
+    }
+}
+
+/// Where a variable's bytes are.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Memory(u64),
+    /// Contents, the parts of it that are missing, and the register that holds it when it is a single one.
+    Bytes {
+        bytes: Vec<u8>,
+        holes: Vec<std::ops::Range<usize>>,
+        register: Option<u16>,
+    },
+}
+
+/// What an expression may ask for.
+pub(crate) struct Machine<'a> {
+    pub(crate) memory: &'a dyn Memory,
+    pub(crate) registers: Option<&'a Registers>,
+    pub(crate) pc: Option<u64>,
+    pub(crate) cfa: Option<u64>,
+    /// The function around, whose `DW_AT_frame_base` counts.
+    pub(crate) function: Option<ModuleDie>,
+    /// The caller's registers and return address, for values at entry.
+    pub(crate) caller: Option<(&'a Registers, u64)>,
+    pub(crate) executable: bool,
+}
+
+impl Machine<'_> {
+    /// The place of the variable that `die` describes.
+    pub(crate) fn variable(&self, module: &Arc<Module>, at: DieAt, size: u64) -> Result<Place, Missing> {
+        let debug = module.debug().ok_or(Missing::OptimizedOut)?;
+        if let Some((at, value)) = debug.inherited(at, dw::DW_AT_location) {
+            let expression = self.expression(module, at.unit, value)?;
+            return self.place(module, at.unit, expression, size, 0);
+        }
+        let (_, value) = debug.inherited(at, dw::DW_AT_const_value).ok_or(Missing::OptimizedOut)?;
+        constant(value, size).ok_or(Missing::OptimizedOut)
+    }
+
+    /// The expression of an attribute: itself, or the entry of its location list that covers the pc.
+    fn expression(
+        &self,
+        module: &Module,
+        unit: u32,
+        value: AttributeValue<R>,
+    ) -> Result<Expression<R>, Missing> {
+        match value {
+            AttributeValue::Exprloc(expression) => return Ok(expression),
+            AttributeValue::Block(bytes) => return Ok(Expression(bytes)),
+            _ => {}
+        }
+        let debug = module.debug().ok_or(Missing::OptimizedOut)?;
+        let pc = module.to_file(self.pc.ok_or(Missing::OptimizedOut)?);
+        let unit = debug.unit(unit).ok_or(Missing::OptimizedOut)?;
+        let list = debug.dwarf.attr_locations(unit, value)?;
+        let mut list = list.ok_or(Missing::OptimizedOut)?;
+        while let Some(entry) = list.next()? {
+            if entry.range.begin <= pc && pc < entry.range.end {
+                return Ok(entry.data);
+            }
+        }
+        Err(Missing::OptimizedOut)
+    }
+
+    fn place(
+        &self,
+        module: &Arc<Module>,
+        unit: u32,
+        expression: Expression<R>,
+        size: u64,
+        depth: u32,
+    ) -> Result<Place, Missing> {
+        let pieces = self.evaluate(module, unit, expression, None, depth)?;
+        match pieces.as_slice() {
+            [] => Err(Missing::OptimizedOut),
+            [piece] if piece.size_in_bits.is_none() => match piece.location {
+                gimli::Location::Address { address } => Ok(Place::Memory(address)),
+                _ => self.bytes(&pieces, size),
+            },
+            _ => self.bytes(&pieces, size),
+        }
+    }
+
+    /// Puts a value together from its pieces; what is missing becomes a hole.
+    fn bytes(&self, pieces: &[gimli::Piece<R>], size: u64) -> Result<Place, Missing> {
+        let mut bytes = Vec::new();
+        let mut holes = Vec::new();
+        let mut register = None;
+        for piece in pieces {
+            let room = size.saturating_sub(bytes.len() as u64).min(PIECES_BYTES_MAX);
+            let want = piece.size_in_bits.map_or(room, |bits| bits.div_ceil(8)).min(room) as usize;
+            let skip = piece.bit_offset.unwrap_or(0) as usize / 8;
+            let start = bytes.len();
+            match self.piece(&piece.location, skip, want) {
+                Ok(part) => bytes.extend(part),
+                Err(Missing::OptimizedOut) if pieces.len() > 1 => holes.push(start..start + want),
+                Err(missing) => return Err(missing),
+            }
+            bytes.resize(start + want, 0);
+            if let (gimli::Location::Register { register: number }, 1) = (&piece.location, pieces.len()) {
+                register = Some(number.0);
+            }
+        }
+        bytes.resize(size.min(PIECES_BYTES_MAX) as usize, 0);
+        if holes.iter().map(ExactSizeIterator::len).sum::<usize>() == bytes.len() && !bytes.is_empty() {
+            return Err(Missing::OptimizedOut);
+        }
+        Ok(Place::Bytes { bytes, holes, register })
+    }
+
+    fn piece(&self, location: &gimli::Location<R>, skip: usize, size: usize) -> Result<Vec<u8>, Missing> {
+        let cut = |bytes: &[u8]| -> Vec<u8> { bytes.iter().skip(skip).take(size).copied().collect() };
+        match *location {
+            gimli::Location::Empty | gimli::Location::ImplicitPointer { .. } => Err(Missing::OptimizedOut),
+            gimli::Location::Register { register } => Ok(cut(&self.register_wide(register.0)?.to_le_bytes())),
+            gimli::Location::Address { address } => {
+                Ok(memory::read_bytes(self.memory, address.wrapping_add(skip as u64), size)?)
+            }
+            gimli::Location::Value { value } => Ok(cut(&value_bytes(value))),
+            gimli::Location::Bytes { value } => Ok(cut(value.slice())),
+        }
+    }
+
+    fn register(&self, number: u16) -> Result<u64, Missing> {
+        self.register_wide(number).map(|value| value as u64)
+    }
+
+    fn register_wide(&self, number: u16) -> Result<u128, Missing> {
+        let registers = self.registers.ok_or_else(|| Missing::NotAvailable("no registers".into()))?;
+        let value = registers.get_wide(number);
+        value.ok_or_else(|| Missing::NotAvailable(format!("register {number} was not saved")))
+    }
+
+    /// Runs an expression to its end, answering what it asks for.
+    pub(crate) fn evaluate(
+        &self,
+        module: &Arc<Module>,
+        unit: u32,
+        expression: Expression<R>,
+        initial: Option<u64>,
+        depth: u32,
+    ) -> Result<Vec<gimli::Piece<R>>, Missing> {
+        if depth > DEPTH_MAX {
+            return Err(Missing::NotAvailable("expressions nested too deeply".into()));
+        }
+        let debug = module.debug().ok_or(Missing::OptimizedOut)?;
+        let parsed = debug.unit(unit).ok_or(Missing::OptimizedOut)?;
+        let mut evaluation = expression.evaluation(parsed.encoding());
+        evaluation.set_max_iterations(OPERATIONS_MAX);
+        if let Some(value) = initial {
+            evaluation.set_initial_value(value);
+        }
+        let ask = Ask { machine: self, module, unit, depth };
+        let mut state = evaluation.evaluate()?;
+        while !matches!(state, gimli::EvaluationResult::Complete) {
+            state = ask.answer(&mut evaluation, state)?;
+        }
+        Ok(evaluation.result())
+    }
+
+    fn frame_base(&self, depth: u32) -> Result<u64, Missing> {
+        let function = self.function.as_ref().ok_or(Missing::OptimizedOut)?;
+        let debug = function.module.debug().ok_or(Missing::OptimizedOut)?;
+        let (at, value) = debug.inherited(function.at, dw::DW_AT_frame_base).ok_or(Missing::OptimizedOut)?;
+        let expression = self.expression(&function.module, at.unit, value)?;
+        let pieces = self.evaluate(&function.module, at.unit, expression, None, depth)?;
+        match pieces.first().map(|piece| &piece.location) {
+            Some(gimli::Location::Address { address }) => Ok(*address),
+            Some(gimli::Location::Register { register }) => self.register(register.0),
+            Some(gimli::Location::Value { value }) => Ok(value.to_u64(u64::MAX)?),
+            _ => Err(Missing::OptimizedOut),
+        }
+    }
+
+    /// Local storage of the main executable ends at the thread's base; other modules need the thread library.
+    fn tls(&self, module: &Module, offset: u64) -> Result<u64, Missing> {
+        let not = |why: &str| Missing::NotAvailable(why.into());
+        let base = self.registers.and_then(|registers| registers.fs_base).ok_or_else(|| not("fs_base"))?;
+        let tls = module.image.tls.ok_or_else(|| not("no thread-local segment"))?;
+        if !self.executable {
+            return Err(not("thread-local storage of a shared library"));
+        }
+        let size =
+            tls.size.checked_next_multiple_of(tls.align).ok_or_else(|| not("bad thread-local segment"))?;
+        Ok(base.wrapping_sub(size).wrapping_add(offset))
+    }
+
+    /// The value a register had at entry, as the caller's call site tells it.
+    fn entry_value(&self, expression: &Expression<R>, depth: u32) -> Result<DwarfValue, Missing> {
+        let register = single_register(expression).ok_or(Missing::OptimizedOut)?;
+        let (registers, return_pc) = self.caller.ok_or(Missing::OptimizedOut)?;
+        let function = self.function.as_ref().ok_or(Missing::OptimizedOut)?;
+        // Callers of other modules pass through a PLT and are described in their own module: not looked for.
+        let module = &function.module;
+        let (unit, expression) = call_value(module, return_pc, register).ok_or(Missing::OptimizedOut)?;
+        let machine = Machine {
+            memory: self.memory,
+            registers: Some(registers),
+            pc: Some(return_pc.wrapping_sub(1)),
+            cfa: None,
+            function: None,
+            caller: None,
+            executable: self.executable,
+        };
+        let pieces = machine.evaluate(module, unit, expression, None, depth + 1)?;
+        match pieces.first().map(|piece| &piece.location) {
+            Some(gimli::Location::Value { value }) => Ok(*value),
+            Some(gimli::Location::Address { address }) => Ok(DwarfValue::Generic(*address)),
+            Some(gimli::Location::Register { register }) => {
+                Ok(DwarfValue::Generic(machine.register(register.0)?))
+            }
+            _ => Err(Missing::OptimizedOut),
+        }
+    }
+}
+
+/// One expression's questions.
+struct Ask<'a, 'b> {
+    machine: &'a Machine<'b>,
+    module: &'a Arc<Module>,
+    unit: u32,
+    depth: u32,
+}
+
+impl Ask<'_, '_> {
+    fn answer(
+        &self,
+        evaluation: &mut gimli::Evaluation<R>,
+        state: gimli::EvaluationResult<R>,
+    ) -> Result<gimli::EvaluationResult<R>, Missing> {
+        use gimli::EvaluationResult as Wants;
+        let machine = self.machine;
+        let next = match state {
+            Wants::RequiresMemory { address, size, base_type, .. } => {
+                let word = memory::read_uint(machine.memory, address, usize::from(size))?;
+                evaluation.resume_with_memory(self.typed(base_type, u128::from(word))?)?
+            }
+            Wants::RequiresRegister { register, base_type } => {
+                let value = machine.register_wide(register.0)?;
+                evaluation.resume_with_register(self.typed(base_type, value)?)?
+            }
+            Wants::RequiresFrameBase => {
+                evaluation.resume_with_frame_base(machine.frame_base(self.depth + 1)?)?
+            }
+            Wants::RequiresCallFrameCfa => {
+                let cfa = machine.cfa.ok_or_else(|| Missing::NotAvailable("no frame address".into()))?;
+                evaluation.resume_with_call_frame_cfa(cfa)?
+            }
+            Wants::RequiresTls(offset) => evaluation.resume_with_tls(machine.tls(self.module, offset)?)?,
+            // The linker dropped the variable and left its address as 0.
+            Wants::RequiresRelocatedAddress(0) => return Err(Missing::OptimizedOut),
+            Wants::RequiresRelocatedAddress(address) => {
+                evaluation.resume_with_relocated_address(self.module.to_runtime(address))?
+            }
+            Wants::RequiresIndexedAddress { index, relocate } => {
+                let address = self.indexed(index)?;
+                let address = if relocate { self.module.to_runtime(address) } else { address };
+                evaluation.resume_with_indexed_address(address)?
+            }
+            Wants::RequiresEntryValue(expression) => {
+                evaluation.resume_with_entry_value(machine.entry_value(&expression, self.depth)?)?
+            }
+            Wants::RequiresBaseType(offset) => evaluation.resume_with_base_type(self.value_type(offset)?)?,
+            Wants::RequiresAtLocation(reference) => {
+                evaluation.resume_with_at_location(self.called(reference)?)?
+            }
+            _ => return Err(Missing::OptimizedOut),
+        };
+        Ok(next)
+    }
+
+    fn indexed(&self, index: gimli::DebugAddrIndex) -> Result<u64, Missing> {
+        let debug = self.module.debug().ok_or(Missing::OptimizedOut)?;
+        let unit = debug.unit(self.unit).ok_or(Missing::OptimizedOut)?;
+        Ok(debug.dwarf.address(unit, index)?)
+    }
+
+    fn called(&self, reference: gimli::DieReference) -> Result<R, Missing> {
+        let debug = self.module.debug().ok_or(Missing::OptimizedOut)?;
+        let value = match reference {
+            gimli::DieReference::UnitRef(offset) => AttributeValue::UnitRef(offset),
+            gimli::DieReference::DebugInfoRef(offset) => AttributeValue::DebugInfoRef(offset),
+        };
+        let at = debug.target(self.unit, value).ok_or(Missing::OptimizedOut)?;
+        let location = debug.die(at).and_then(|die| die.attr_value(dw::DW_AT_location));
+        let Some(value) = location else { return Ok(EndianSlice::new(&[], LittleEndian)) };
+        Ok(self.machine.expression(self.module, at.unit, value)?.0)
+    }
+
+    fn value_type(&self, offset: gimli::UnitOffset) -> Result<ValueType, Missing> {
+        if offset.0 == 0 {
+            return Ok(ValueType::Generic);
+        }
+        let debug = self.module.debug().ok_or(Missing::OptimizedOut)?;
+        let die = debug.die(DieAt { unit: self.unit, offset }).ok_or(Missing::OptimizedOut)?;
+        let size = die.attr_value(dw::DW_AT_byte_size).and_then(|value| value.udata_value());
+        let encoding = match die.attr_value(dw::DW_AT_encoding) {
+            Some(AttributeValue::Encoding(encoding)) => encoding,
+            _ => return Err(Missing::OptimizedOut),
+        };
+        size.and_then(|size| ValueType::from_encoding(encoding, size)).ok_or(Missing::OptimizedOut)
+    }
+
+    fn typed(&self, base_type: gimli::UnitOffset, value: u128) -> Result<DwarfValue, Missing> {
+        let kind = self.value_type(base_type)?;
+        let bytes = value.to_le_bytes();
+        Ok(DwarfValue::parse(kind, EndianSlice::new(&bytes, LittleEndian))
+            .unwrap_or(DwarfValue::Generic(value as u64)))
+    }
+}
+
+/// `DW_OP_regN` alone: the only form of entry value that call sites answer.
+fn single_register(expression: &Expression<R>) -> Option<u16> {
+    match *expression.0.slice() {
+        [op] => u16::from(op).checked_sub(u16::from(dw::DW_OP_reg0.0)).filter(|&number| number < 32),
+        _ => None,
+    }
+}
+
+/// The expression for the value of a register that was passed at the call that returns to `return_pc`.
+fn call_value(module: &Arc<Module>, return_pc: u64, register: u16) -> Option<(u32, Expression<R>)> {
+    let debug = module.debug()?;
+    let address = module.to_file(return_pc);
+    let unit = debug.unit_at(address.wrapping_sub(1))?;
+    let function = debug.index(unit)?.function_at(address.wrapping_sub(1))?;
+    let mut open = vec![DieAt { unit, offset: function.die }];
+    let mut found = None;
+    let mut levels = 0;
+    while let Some(at) = open.pop().filter(|_| found.is_none() && levels < LINKS_MAX * 1000) {
+        levels += 1;
+        debug.children(at, |child, die| match die.tag() {
+            dw::DW_TAG_lexical_block | dw::DW_TAG_inlined_subroutine => open.push(child),
+            dw::DW_TAG_call_site | dw::DW_TAG_GNU_call_site => {
+                let pc = die.attr_value(dw::DW_AT_call_return_pc).or(die.attr_value(dw::DW_AT_low_pc));
+                if pc.and_then(|pc| debug.address(unit, pc)) == Some(address) {
+                    found = Some(child);
+                }
+            }
+            _ => {}
+        });
+    }
+    let mut value = None;
+    debug.children(found?, |_, die| {
+        let location = match die.attr_value(dw::DW_AT_location) {
+            Some(AttributeValue::Exprloc(location)) => single_register(&location),
+            _ => None,
+        };
+        if location == Some(register) {
+            value = die.attr_value(dw::DW_AT_call_value).or(die.attr_value(dw::DW_AT_GNU_call_site_value));
+        }
+    });
+    match value? {
+        AttributeValue::Exprloc(expression) => Some((unit, expression)),
+        _ => None,
+    }
+}
+
+fn constant(value: AttributeValue<R>, size: u64) -> Option<Place> {
+    let mut bytes = match value {
+        AttributeValue::Block(bytes) => bytes.slice().to_vec(),
+        AttributeValue::String(text) => text.slice().to_vec(),
+        AttributeValue::Data16(value) => value.to_le_bytes().to_vec(),
+        AttributeValue::Udata(value) => u128::from(value).to_le_bytes().to_vec(),
+        other => i128::from(other.sdata_value()?).to_le_bytes().to_vec(),
+    };
+    bytes.resize(size.min(PIECES_BYTES_MAX) as usize, 0);
+    Some(Place::Bytes { bytes, holes: Vec::new(), register: None })
+}
+
+fn value_bytes(value: DwarfValue) -> [u8; 16] {
+    let wide: i128 = match value {
+        DwarfValue::Generic(value) | DwarfValue::U64(value) => i128::from(value),
+        DwarfValue::I8(value) => i128::from(value),
+        DwarfValue::U8(value) => i128::from(value),
+        DwarfValue::I16(value) => i128::from(value),
+        DwarfValue::U16(value) => i128::from(value),
+        DwarfValue::I32(value) => i128::from(value),
+        DwarfValue::U32(value) => i128::from(value),
+        DwarfValue::I64(value) => i128::from(value),
+        DwarfValue::F32(value) => i128::from(value.to_bits()),
+        DwarfValue::F64(value) => i128::from(value.to_bits()),
+    };
+    wide.to_le_bytes()
+}

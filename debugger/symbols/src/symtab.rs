@@ -1,0 +1,83 @@
+//! The ELF symbol tables: the only names there are without debug information, and those of assembly and PLT.
+
+use object::{Object, ObjectSymbol, SymbolKind};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// One symbol with an address.
+#[derive(Clone, Debug)]
+pub(crate) struct ElfSymbol {
+    pub(crate) address: u64,
+    pub(crate) size: u64,
+    pub(crate) name: &'static str,
+    pub(crate) function: bool,
+}
+
+/// Symbols in order of address, and by raw and demangled name.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolTable {
+    symbols: Vec<ElfSymbol>,
+    by_last_name: HashMap<String, Vec<u32>>,
+}
+
+impl SymbolTable {
+    pub(crate) fn load(file: &object::File<'static>, debug_file: Option<&object::File<'static>>) -> Self {
+        let mut symbols: Vec<ElfSymbol> =
+            file.symbols().chain(file.dynamic_symbols()).filter_map(symbol).collect();
+        symbols.extend(debug_file.into_iter().flat_map(|debug_file| debug_file.symbols()).filter_map(symbol));
+        // Of two names of one address the sized, then the one with fewer leading underscores is the better.
+        symbols.sort_by_key(|symbol| (symbol.address, symbol.size != 0, !symbol.name.starts_with('_')));
+        symbols.dedup_by(|a, b| a.address == b.address && a.name == b.name);
+        let mut by_last_name: HashMap<String, Vec<u32>> = HashMap::new();
+        for (index, symbol) in symbols.iter().enumerate() {
+            let name = demangle(symbol.name);
+            let last = crate::names::last_component(&name).to_owned();
+            by_last_name.entry(last).or_default().push(index as u32);
+        }
+        Self { symbols, by_last_name }
+    }
+
+    /// The symbol that covers the address, or the nearest one before it when that has no size.
+    pub(crate) fn at(&self, address: u64) -> Option<&ElfSymbol> {
+        let end = self.symbols.partition_point(|symbol| symbol.address <= address);
+        let before = self.symbols.get(..end)?;
+        let covers = |symbol: &&ElfSymbol| address - symbol.address < symbol.size;
+        // Labels without size may sit inside a function: look back a little for one that covers the address.
+        before.iter().rev().take(16).find(covers).or_else(|| before.last().filter(|last| last.size == 0))
+    }
+
+    /// Symbols whose demangled name ends with the path `name`.
+    pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ElfSymbol> {
+        let found = self.by_last_name.get(crate::names::last_component(name));
+        let symbols = found.into_iter().flatten().filter_map(|&index| self.symbols.get(index as usize));
+        symbols
+            .filter(move |symbol| symbol.name == name || crate::names::matches(&demangle(symbol.name), name))
+    }
+}
+
+fn symbol(symbol: object::Symbol<'static, '_>) -> Option<ElfSymbol> {
+    let kind = symbol.kind();
+    let wanted =
+        matches!(kind, SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown);
+    let name = symbol.name().ok().filter(|name| !name.is_empty())?;
+    // `_start` of crt1.o and hand-written assembly have no type; mapping symbols begin with a dollar.
+    if !wanted || symbol.is_undefined() || symbol.address() == 0 || name.starts_with('$') {
+        return None;
+    }
+    let function = kind != SymbolKind::Data;
+    Some(ElfSymbol { address: symbol.address(), size: symbol.size(), name, function })
+}
+
+/// The readable form of a linkage name: Rust without its hash, C++ with parameters, anything else as it is.
+pub fn demangle(name: &str) -> Cow<'_, str> {
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        return Cow::Owned(format!("{rust:#}"));
+    }
+    if !name.starts_with("_Z") {
+        return Cow::Borrowed(name);
+    }
+    match cpp_demangle::Symbol::new(name).ok().and_then(|symbol| symbol.demangle().ok()) {
+        Some(text) => Cow::Owned(text),
+        None => Cow::Borrowed(name),
+    }
+}

@@ -1,0 +1,7 @@
+//! Integration tests: programs compiled here, stopped by gdb into core files, and compared with what gdb says.
+
+mod expressions;
+mod fuzz;
+mod live;
+mod lookup;
+mod support;
