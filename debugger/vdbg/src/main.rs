@@ -1,8 +1,30 @@
 //! `vdbg`.
 fn main() {
-    let args: Vec<_> = std::env::args().skip(2).collect();
+    let mut args: Vec<_> = std::env::args().skip(1).collect();
+    let verb = args.remove(0);
     let c = |s: &str| std::ffi::CString::new(s).unwrap();
-    let o = tracer::RecordOptions { program: args[0].clone().into(), arguments: args.iter().map(|a| c(a)).collect(), output: None };
-    let r = tracer::record(&o);
-    match r { Ok(r) => eprintln!("{} events {} status {:x} {:?}", r.directory.display(), r.events, r.status, r.warnings), Err(e) => eprintln!("error {e}") }
+    match verb.as_str() {
+        "record" => {
+            let o = tracer::RecordOptions { program: args[0].clone().into(), arguments: args.iter().map(|a| c(a)).collect(), output: None };
+            match tracer::record(&o) { Ok(r) => eprintln!("{} events {} status {:x} {:?}", r.directory.display(), r.events, r.status, r.warnings), Err(e) => eprintln!("error {e}") }
+        }
+        _ => {
+            let dir = trace::resolve(args.first().map(|a| std::path::Path::new(a.as_str()))).unwrap();
+            let r = (|| -> Result<(), tracer::TracerError> {
+                let mut s = tracer::Session::open(&dir, Default::default())?;
+                s.reproduce_output(Box::new(|b, _| { use std::io::Write; let _ = std::io::stdout().write_all(b); }));
+                let stop = s.resume(tracer::Direction::Forward, tracer::Mode::Run, &Default::default(), &mut tracer::NoJudge)?;
+                eprintln!("{stop:?} at {:?} of {}", s.position(), s.trace().len());
+                if verb == "back" {
+                    for _ in 0..20 {
+                        let st = s.resume(tracer::Direction::Backward, tracer::Mode::Step, &Default::default(), &mut tracer::NoJudge)?;
+                        let t = s.current_thread().unwrap();
+                        eprintln!("{st:?} {:?} rip {:x}", s.position(), s.registers(t)?.rip);
+                    }
+                }
+                Ok(())
+            })();
+            if let Err(e) = r { eprintln!("error {e}"); std::process::exit(1) }
+        }
+    }
 }

@@ -79,6 +79,9 @@ pub enum TracerError {
     /// The trace needs another machine.
     #[error("{0}")]
     OtherMachine(String),
+    /// The user asked for a stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A wait that came to its bound.
     #[error("{0} did not do so in time; what was recorded until then can be replayed")]
     Stuck(&'static str),

@@ -32,7 +32,7 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
             info.signal() == *signal
         }
         (EventKind::Instruction { kind, .. }, Ran::Signal(info)) => info.signal() == signal_of(*kind),
-        (EventKind::ForcedPoint { .. }, Ran::Stub | Ran::Step | Ran::Breakpoint(_)) => true,
+        (EventKind::ForcedPoint { .. }, Ran::Stub(_) | Ran::Step | Ran::Breakpoint(_)) => true,
         _ => false,
     };
     if !fits {

@@ -15,7 +15,7 @@ mod world;
 
 pub use position::{Leg, Position};
 pub use session::{OpenOptions, Session, ThreadInfo};
-pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict};
+pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

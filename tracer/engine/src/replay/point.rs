@@ -4,6 +4,8 @@
 //! memory are compared here; if one differs, it is added to what the stub compares, and the thread goes on. When all
 //! registers and all written memory agree, the visit has the same future as the recorded one, and is as good.
 
+use std::time::Instant;
+
 use patch::{Condition, GeneralRegisters, LINE_BYTES, line_hash};
 use trace::{Event, Fingerprint, LineHash, Registers, ThreadId};
 
@@ -33,6 +35,14 @@ pub(crate) struct Search {
     pub(crate) skipped: u32,
 }
 
+/// How a thread is run to its point.
+pub(crate) struct RunOptions<'a> {
+    /// Stubs that are planted already.
+    pub(crate) others: &'a [&'a Planted],
+    pub(crate) limit: Option<Instant>,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
 /// The outcome of one look at a visit.
 enum Verdict {
     Same,
@@ -55,16 +65,27 @@ impl World {
         event: &Event,
         fingerprint: &Fingerprint,
         search: &mut Search,
-        interrupt: &Interrupt,
+        run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
         let mut seeker = Seeker { event, fingerprint, closest: None, skips_left: search.skipped };
         if seeker.look(self, search)? {
             return Ok(Found::Point);
         }
-        match self.plant(event.thread, event.registers.rip, &seeker.condition(search))? {
-            Some(planted) => seeker.run_with_stub(self, planted, search, interrupt),
-            None => seeker.run_with_trap(self, search, interrupt),
+        match self.plant(event.thread, event.registers.rip, &seeker.condition(search), run.others)? {
+            Some(planted) => seeker.run_with_stub(self, planted, search, run),
+            None => seeker.run_with_trap(self, search, run),
         }
+    }
+
+    /// Whether the thread stands at the forced point.
+    pub(crate) fn is_at_point(
+        &self,
+        event: &Event,
+        fingerprint: &Fingerprint,
+        search: &Search,
+    ) -> Result<bool, TracerError> {
+        let mut seeker = Seeker { event, fingerprint, closest: None, skips_left: 0 };
+        seeker.look(self, &mut search.clone())
     }
 }
 
@@ -126,7 +147,7 @@ impl Seeker<'_> {
         world: &mut World,
         mut planted: Planted,
         search: &mut Search,
-        interrupt: &Interrupt,
+        run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
         let thread = self.event.thread;
         // The thread may stand at the site already, at a visit that has just been judged.
@@ -135,8 +156,9 @@ impl Seeker<'_> {
             if judged {
                 pass(world, thread, &planted)?;
             }
-            let ran = world.run(thread, Extent::Free, Some(&planted), None, interrupt)?;
-            if ran != Ran::Stub {
+            let stubs: Vec<&Planted> = std::iter::once(&planted).chain(run.others.iter().copied()).collect();
+            let ran = world.run(thread, Extent::Free, &stubs, run.limit, run.interrupt)?;
+            if ran != Ran::Stub(0) {
                 world.unplant(thread, &planted)?;
                 return Ok(self.ended(ran, search));
             }
@@ -148,9 +170,9 @@ impl Seeker<'_> {
             judged = true;
             if search.lines.len() > known {
                 world.unplant(thread, &planted)?;
-                match world.plant(thread, self.event.registers.rip, &self.condition(search))? {
+                match world.plant(thread, self.event.registers.rip, &self.condition(search), run.others)? {
                     Some(sharper) => planted = sharper,
-                    None => return self.run_with_trap(world, search, interrupt),
+                    None => return self.run_with_trap(world, search, run),
                 }
             }
         }
@@ -161,7 +183,7 @@ impl Seeker<'_> {
         mut self,
         world: &mut World,
         search: &mut Search,
-        interrupt: &Interrupt,
+        run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
         let thread = self.event.thread;
         let site = self.event.registers.rip;
@@ -172,7 +194,7 @@ impl Seeker<'_> {
             world.set_breakpoints(space, &[before.as_slice(), &[site]].concat())?;
         }
         let found = loop {
-            let ran = world.run(thread, Extent::Free, None, None, interrupt)?;
+            let ran = world.run(thread, Extent::Free, run.others, run.limit, run.interrupt)?;
             if ran != Ran::Breakpoint(site) {
                 break self.ended(ran, search);
             }
@@ -189,7 +211,7 @@ impl Seeker<'_> {
 
     fn ended(&self, ran: Ran, search: &Search) -> Found {
         match (ran, &self.closest) {
-            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step, _) => Found::Other(ran),
+            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => Found::Other(ran),
             (_, Some(lines)) if !lines.is_empty() && lines.len() <= FORGIVEN_LINES_MAX => {
                 let mut wider = search.clone();
                 wider.forgiven.extend(lines.iter().map(|line| line.line));

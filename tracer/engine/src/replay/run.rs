@@ -26,8 +26,8 @@ pub(crate) enum Ran {
     Watch(u8),
     /// After one instruction.
     Step,
-    /// At the site of a stub whose condition holds.
-    Stub,
+    /// At the site of a stub whose condition holds: its index.
+    Stub(usize),
     /// The time was over, or the user wants to stop. The thread may stand anywhere.
     Interrupted,
 }
@@ -64,7 +64,7 @@ impl World {
         &mut self,
         id: ThreadId,
         extent: Extent,
-        stub: Option<&Planted>,
+        stubs: &[&Planted],
         limit: Option<Instant>,
         interrupt: &Interrupt,
     ) -> Result<Ran, TracerError> {
@@ -80,7 +80,7 @@ impl World {
             if pushes_flags {
                 self.clear_trap_flag(id, real)?;
             }
-            if let Some(ran) = self.classify(id, real, stop, stub)? {
+            if let Some(ran) = self.classify(id, real, stop, stubs)? {
                 return Ok(ran);
             }
         }
@@ -104,7 +104,7 @@ impl World {
         let ran = loop {
             ptrace::resume(real, Resume::EmulateStep, 0).map_err(&failed)?;
             let stop = wait(real, None, interrupt)?;
-            if let Some(ran) = self.classify(id, real, stop, None)? {
+            if let Some(ran) = self.classify(id, real, stop, &[])? {
                 break ran;
             }
         };
@@ -133,23 +133,23 @@ impl World {
         id: ThreadId,
         real: i32,
         stop: Wait,
-        stub: Option<&Planted>,
+        stubs: &[&Planted],
     ) -> Result<Option<Ran>, TracerError> {
         match stop {
             Wait::Syscall => Ok(Some(Ran::Syscall)),
-            Wait::Stop(_) => self.interrupted(id, stub),
+            Wait::Stop(_) => self.interrupted(id, stubs),
             Wait::Signal(_) => {
                 let info = ptrace::signal_info(real).map_err(TracerError::system("read a signal"))?;
-                self.classify_signal(id, real, info, stub)
+                self.classify_signal(id, real, info, stubs)
             }
             Wait::Event(_) => Ok(None),
             Wait::Ended(_) => Err(TracerError::Inconsistent("a replay process was killed from outside")),
         }
     }
 
-    fn interrupted(&mut self, id: ThreadId, stub: Option<&Planted>) -> Result<Option<Ran>, TracerError> {
+    fn interrupted(&mut self, id: ThreadId, stubs: &[&Planted]) -> Result<Option<Ran>, TracerError> {
         let registers = self.registers(id)?;
-        let Some(planted) = stub.filter(|planted| planted.contains(registers.rip)) else {
+        let Some(planted) = stubs.iter().find(|planted| planted.contains(registers.rip)) else {
             return Ok(Some(Ran::Interrupted));
         };
         if let Some(rip) = planted.stub.original_rip(registers.rip) {
@@ -167,17 +167,17 @@ impl World {
         id: ThreadId,
         real: i32,
         info: SignalInfo,
-        stub: Option<&Planted>,
+        stubs: &[&Planted],
     ) -> Result<Option<Ran>, TracerError> {
         if info.code() <= 0 {
             // Sent to the replay process from outside: no input of the recording.
             return Ok(None);
         }
         let registers = self.registers(id)?;
-        if let Some(planted) = stub {
+        for (index, planted) in stubs.iter().enumerate() {
             if registers.rip == planted.stub.hit_rip && info.signal() == libc::SIGTRAP {
                 self.set_registers(id, &Registers { rip: planted.stub.site, ..registers })?;
-                return Ok(Some(Ran::Stub));
+                return Ok(Some(Ran::Stub(index)));
             }
             if let Some(rip) = planted.stub.entry_into_middle(registers.rip) {
                 self.set_registers(id, &Registers { rip, ..registers })?;
@@ -265,14 +265,21 @@ impl World {
         id: ThreadId,
         site: u64,
         condition: &Condition,
+        others: &[&Planted],
     ) -> Result<Option<Planted>, TracerError> {
         let home = self.space(self.task(id)?.space)?;
         let mut code = [0; 64];
         let read = home.shell.memory.read_some(site, &mut code).unwrap_or(0);
-        if home.planted.keys().any(|address| (site..site + 16).contains(address)) {
+        /// A stub overwrites no more bytes than this.
+        const WINDOW_BYTES: u64 = 20;
+        let near = |address: u64| address.abs_diff(site) < WINDOW_BYTES;
+        if home.planted.keys().any(|address| near(*address)) || others.iter().any(|other| near(other.stub.site)) {
             return Ok(None);
         }
-        let free = |start: u64, end: u64| start >= SERVICE_PAGE + PAGE && home.layout.is_free(start, end);
+        let clear = |start: u64, end: u64| others.iter().all(|other| end <= other.start || other.start + other.len <= start);
+        let free = |start: u64, end: u64| {
+            start >= SERVICE_PAGE + PAGE && clear(start, end) && home.layout.is_free(start, end)
+        };
         let Ok(stub) = patch::plan(site, &code[..read], condition, &free) else { return Ok(None) };
         let start = stub.trampoline & !(PAGE - 1);
         let len = (stub.trampoline + stub.trampoline_bytes.len() as u64 - start).next_multiple_of(PAGE);

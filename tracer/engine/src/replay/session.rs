@@ -321,7 +321,7 @@ impl Session {
 
     /// Runs one instruction of a thread whose next event needs it to run.
     pub(crate) fn step_thread(&mut self, thread: ThreadId) -> Result<super::run::Ran, TracerError> {
-        self.world.run(thread, Extent::OneInstruction, None, None, &Interrupt::default())
+        self.world.run(thread, Extent::OneInstruction, &[], None, &Interrupt::default())
     }
 }
 

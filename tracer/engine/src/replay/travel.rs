@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use trace::{Event, EventKind, Outcome, Registers, ThreadId};
+use trace::{Event, EventKind, Outcome, ThreadId};
 
 use super::apply::{comparable, mismatch, needs_run};
-use super::point::Found;
+use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
 use super::session::Session;
@@ -416,7 +416,12 @@ impl Session {
                 EventKind::ForcedPoint { fingerprint } => {
                     let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
                     let interrupt = self.interrupt.clone();
-                    let found = self.world.run_to_point(event, fingerprint, &mut search, &interrupt);
+                    let found = self.world.run_to_point(
+                        event,
+                        fingerprint,
+                        &mut search,
+                        &RunOptions { others: &[], limit: None, interrupt: &interrupt },
+                    );
                     self.searches.insert(self.at.event, search);
                     match found? {
                         Found::Point => return self.arrive(event),
@@ -451,7 +456,7 @@ impl Session {
 
     fn run_free(&mut self, thread: ThreadId) -> Result<Ran, TracerError> {
         let interrupt = self.interrupt.clone();
-        self.world.run(thread, Extent::Free, None, None, &interrupt)
+        self.world.run(thread, Extent::Free, &[], None, &interrupt)
     }
 
     fn arrive(&mut self, event: &Event) -> Result<Went, TracerError> {
@@ -516,7 +521,7 @@ impl Session {
                 let rip = self.world.registers(thread)?.rip;
                 (self.breakpoint_hit(thread, rip, guard).into_iter().collect(), position)
             }
-            Ran::Syscall | Ran::Signal(_) | Ran::Stub => return Ok(None),
+            Ran::Syscall | Ran::Signal(_) | Ran::Stub(_) => return Ok(None),
         };
         for hit in hits {
             self.focus = Some(thread);
@@ -642,14 +647,14 @@ impl Session {
         // A thread that stands at the site has visited it before this leg: one more will be counted.
         let standing = self.world.registers(thread)?.rip == address;
         let n = if standing { count + 1 } else { count };
-        let Some(planted) = self.world.plant(thread, address, &patch::Condition::Count { n })? else {
+        let Some(planted) = self.world.plant(thread, address, &patch::Condition::Count { n }, &[])? else {
             return Ok(None);
         };
         let interrupt = self.interrupt.clone();
-        let ran = self.world.run(thread, Extent::Free, Some(&planted), None, &interrupt)?;
+        let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
         self.world.unplant(thread, &planted)?;
         match ran {
-            Ran::Stub => Ok(Some(Went::Through)),
+            Ran::Stub(_) => Ok(Some(Went::Through)),
             Ran::Interrupted => Ok(Some(Went::Interrupted)),
             _ => Err(self.unreachable()),
         }
@@ -664,10 +669,7 @@ impl Session {
     ) -> Result<Went, TracerError> {
         while !done(self) {
             let ran = self.run_free(event.thread)?;
-            if let Some(went) = self.look_at(event.thread, ran, guard, &mut |session, hit, position| {
-                // The end of the leg itself is where the caller wants to be.
-                on_hit(session, hit, position)
-            })? {
+            if let Some(went) = self.look_at(event.thread, ran, guard, on_hit)? {
                 return Ok(went);
             }
             if !is_on_the_way(&ran) {
@@ -737,7 +739,7 @@ impl Session {
     }
 
     /// The thread stands at the event already.
-    fn stands_at(&mut self, event: &Event) -> Result<bool, TracerError> {
+    pub(crate) fn stands_at(&mut self, event: &Event) -> Result<bool, TracerError> {
         if self.world.task(event.thread)?.arrived {
             return Ok(true);
         }
@@ -799,10 +801,4 @@ fn changes_code(event: &Event) -> bool {
         }),
         _ => false,
     }
-}
-
-/// Registers without what only the kernel uses.
-#[allow(dead_code, reason = "shared with the reverse search")]
-pub(crate) fn plain(registers: &Registers) -> Registers {
-    Registers { orig_rax: 0, ..comparable(registers) }
 }

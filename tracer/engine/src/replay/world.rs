@@ -397,7 +397,8 @@ impl FrozenWorld {
     /// Rebuilds the world: copies of the processes, with their threads.
     pub(crate) fn rebuild(&self) -> Result<World, TracerError> {
         let failed = TracerError::system("go back to a checkpoint");
-        let mut world = World { shared: copy_shared(&self.shared).map_err(&failed)?, ..World::default() };
+        let mut world = World::default();
+        world.shared = copy_shared(&self.shared).map_err(&failed)?;
         for (id, space) in &self.spaces {
             let copy = space.copy().map_err(&failed)?;
             remap_shared(&copy.shell, &copy.layout, &world.shared).map_err(&failed)?;

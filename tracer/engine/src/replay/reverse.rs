@@ -1,0 +1,449 @@
+//! Going back.
+//!
+//! Nothing runs backwards: going back is going forward from a checkpoint. To find the last hit before a position, the
+//! stretch from the checkpoint before it is run with the stops planted, and the last hit remembered; if there was none,
+//! the stretch before that.
+//!
+//! To go back one instruction, the place one instruction before has to be found and named. From the start of the
+//! interval that may be billions of instructions away, so an *anchor* close before the goal is needed, from which to
+//! single-step. It is found by sampling: run towards the goal, interrupt at some time, look at which instruction the
+//! thread is, count (in the process, with a stub) how often it is visited before the goal, and take its last visit. What
+//! lies between that visit and the goal is free of that instruction; so each sample takes away the loop that took most of
+//! the remaining time, and a few suffice.
+
+use std::time::{Duration, Instant};
+
+use patch::Condition;
+use trace::{Event, EventKind};
+
+use super::apply::needs_run;
+use super::point::{Found, RunOptions};
+use super::position::{Leg, Position};
+use super::run::{Extent, Planted, Ran};
+use super::session::Session;
+use super::travel::{Guard, Hit, Judge, Stop, Stops, Verdict, Went};
+use crate::TracerError;
+
+/// How many single steps are made from an anchor before a closer one is looked for.
+const STEPS_MAX: u64 = 2000;
+
+/// How many anchors are tried.
+const ANCHORS_MAX: usize = 48;
+
+/// How many samples are taken for one anchor.
+const SAMPLES_MAX: usize = 24;
+
+/// When in the remaining time samples are taken, in percent.
+const SAMPLE_TIMES: [u32; 6] = [85, 60, 95, 40, 75, 20];
+
+/// A count that is never reached.
+const NEVER: u64 = i64::MAX as u64;
+
+/// A place before a goal in the same interval.
+#[derive(Clone, Debug)]
+struct Anchor {
+    position: Position,
+    /// How many of the visits or touches that the goal's last leg counts have happened by then.
+    done: u64,
+}
+
+/// How a run towards a goal ended.
+enum Toward {
+    Reached,
+    Interrupted,
+    Stub(usize),
+}
+
+impl Session {
+    pub(crate) fn backward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
+        let goal = self.at.clone();
+        let mut end = goal.clone();
+        while let Some(index) = self.checkpoint_before(&end) {
+            let begin = self.checkpoints[index].position.clone();
+            self.restore(index)?;
+            let mut last: Option<(Hit, Position)> = None;
+            let mut guard = Guard::new(stops, self);
+            let mut remember = |session: &Session, hit: &Hit, position: &Position| {
+                if *position != goal && judge.judge(session, hit) == Verdict::Stop {
+                    last = Some((hit.clone(), position.clone()));
+                }
+                false
+            };
+            if let Went::Interrupted = self.advance_to(&end, &mut guard, &mut remember)? {
+                return self.give_up(&goal);
+            }
+            if let Some((hit, position)) = last {
+                self.travel(&position)?;
+                self.focus = Some(hit.thread);
+                return Ok(Stop::Hit(hit));
+            }
+            end = begin;
+        }
+        let start = self.start();
+        self.travel(&start)?;
+        Ok(Stop::Start)
+    }
+
+    /// The user stopped a search: back to where it began.
+    fn give_up(&mut self, goal: &Position) -> Result<Stop, TracerError> {
+        self.interrupt.clear();
+        self.lost = true;
+        self.travel(goal)?;
+        Ok(Stop::Interrupted)
+    }
+
+    fn checkpoint_before(&self, end: &Position) -> Option<usize> {
+        let before = |position: &Position| position.leads_to(end) && position != end;
+        self.checkpoints.iter().rposition(|checkpoint| before(&checkpoint.position))
+    }
+
+    pub(crate) fn step_backward(&mut self) -> Result<Stop, TracerError> {
+        let goal = self.at.clone();
+        match self.predecessor(&goal) {
+            Ok(Some(position)) => {
+                self.travel(&position)?;
+                Ok(Stop::Step)
+            }
+            Ok(None) => {
+                let start = self.start();
+                self.travel(&start)?;
+                Ok(Stop::Start)
+            }
+            Err(TracerError::Interrupted) => self.give_up(&goal),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The position one instruction before; `None` at the start.
+    fn predecessor(&mut self, goal: &Position) -> Result<Option<Position>, TracerError> {
+        let Some((last, before)) = goal.legs.split_last() else { return self.before_event(goal.event) };
+        let base = Position { event: goal.event, legs: before.to_vec() };
+        if let Leg::Steps(steps) = last {
+            return Ok(Some(base.then(Leg::Steps(steps - 1))));
+        }
+        let (anchor, steps) = self.approach(&base, last)?;
+        self.one_before(&base, anchor, steps)
+    }
+
+    /// One instruction before a place that is `steps` after `anchor`.
+    fn one_before(
+        &mut self,
+        base: &Position,
+        anchor: Position,
+        steps: u64,
+    ) -> Result<Option<Position>, TracerError> {
+        match steps {
+            0 => self.predecessor(base),
+            steps => Ok(Some(anchor.then(Leg::Steps(steps - 1)))),
+        }
+    }
+
+    /// The position before the last event that has been applied.
+    fn before_event(&mut self, applied: u64) -> Result<Option<Position>, TracerError> {
+        if applied <= self.start().event {
+            return Ok(None);
+        }
+        let base = Position::at_event(applied - 1);
+        let event = self.trace.event(applied - 1)?;
+        if !needs_run(&event.kind) {
+            return Ok(Some(base));
+        }
+        let (anchor, steps) = self.approach(&base, &Leg::ToEvent)?;
+        if let EventKind::ForcedPoint { .. } = event.kind {
+            // The event changes nothing: the place before it looks the same.
+            return self.one_before(&base, anchor, steps);
+        }
+        Ok(Some(anchor.then(Leg::Steps(steps))))
+    }
+
+    /// Finds an anchor close before the end of `leg`, and how many instructions before.
+    fn approach(&mut self, base: &Position, leg: &Leg) -> Result<(Position, u64), TracerError> {
+        let mut anchor = Anchor { position: base.clone(), done: 0 };
+        for _ in 0..ANCHORS_MAX {
+            if let Some(steps) = self.count_steps(&anchor, leg)? {
+                return Ok((anchor.position, steps));
+            }
+            self.add_anchor_checkpoint(&anchor)?;
+            anchor = self.closer_anchor(base, leg, &anchor)?;
+        }
+        Err(TracerError::Stuck("the search for the previous instruction"))
+    }
+
+    /// Later steps back from here start at the anchor.
+    fn add_anchor_checkpoint(&mut self, anchor: &Anchor) -> Result<(), TracerError> {
+        if anchor.position.legs.is_empty() {
+            return Ok(());
+        }
+        self.travel(&anchor.position)?;
+        self.add_checkpoint(false)
+    }
+
+    /// Counts single steps from the anchor to the end of the leg; `None` when they are too many.
+    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg) -> Result<Option<u64>, TracerError> {
+        self.go(&anchor.position)?;
+        let event = self.trace.event(anchor.position.event)?;
+        let mut left = count_of(leg).saturating_sub(anchor.done);
+        if let Leg::Touches { watch, .. } = leg {
+            self.world.set_watches(event.thread, &[*watch])?;
+        }
+        for steps in 0..STEPS_MAX {
+            if *leg == Leg::ToEvent && self.stands_at(&event)? {
+                return Ok(Some(steps));
+            }
+            let ran = self.step_thread(event.thread)?;
+            self.lost = true;
+            let counts = match (&ran, leg) {
+                (Ran::Step | Ran::Watch(_), Leg::Visits { address, .. }) => {
+                    self.world.registers(event.thread)?.rip == *address
+                }
+                (Ran::Watch(_), Leg::Touches { .. }) => true,
+                (Ran::Syscall | Ran::Signal(_), _) => return Ok(Some(steps)),
+                _ => false,
+            };
+            left = if counts { left.saturating_sub(1) } else { left };
+            if left == 0 && *leg != Leg::ToEvent {
+                return Ok(Some(steps + 1));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes to a position of this search.
+    fn go(&mut self, position: &Position) -> Result<(), TracerError> {
+        match self.travel(position)? {
+            Went::Interrupted => Err(TracerError::Interrupted),
+            Went::Through | Went::Hit(_) => Ok(()),
+        }
+    }
+
+    fn closer_anchor(&mut self, base: &Position, leg: &Leg, from: &Anchor) -> Result<Anchor, TracerError> {
+        let event = self.trace.event(base.event)?;
+        let left = count_of(leg).saturating_sub(from.done);
+        self.go(&from.position)?;
+        let since = Instant::now();
+        self.toward(&event, leg, left, &[], None)?;
+        let whole = since.elapsed();
+        for sample in 0..SAMPLES_MAX {
+            let percent = SAMPLE_TIMES[sample % SAMPLE_TIMES.len()];
+            // Where the whole is short, the delays of the interrupt itself need ever earlier starts.
+            let time = whole * percent / 100 / (1 + (sample / SAMPLE_TIMES.len()) as u32);
+            let Some(address) = self.sample(&event, leg, left, from, time)? else { continue };
+            if let Some(anchor) = self.last_visit(base, &event, leg, address)?
+                && anchor.position != from.position
+            {
+                return Ok(anchor);
+            }
+        }
+        Err(TracerError::Stuck("the search for the previous instruction"))
+    }
+
+    /// Where the thread is some time after the anchor; `None` when it has reached the goal by then.
+    fn sample(
+        &mut self,
+        event: &Event,
+        leg: &Leg,
+        left: u64,
+        from: &Anchor,
+        time: Duration,
+    ) -> Result<Option<u64>, TracerError> {
+        self.go(&from.position)?;
+        let limit = Some(Instant::now() + time);
+        match self.toward(event, leg, left, &[], limit)? {
+            Toward::Interrupted if self.interrupt.is_requested() => Err(TracerError::Interrupted),
+            Toward::Interrupted => Ok(Some(self.world.registers(event.thread)?.rip)),
+            Toward::Reached | Toward::Stub(_) => Ok(None),
+        }
+    }
+
+    /// The last visit of an instruction before the end of the leg.
+    fn last_visit(
+        &mut self,
+        base: &Position,
+        event: &Event,
+        leg: &Leg,
+        address: u64,
+    ) -> Result<Option<Anchor>, TracerError> {
+        self.go(base)?;
+        self.world.set_breakpoints(self.world.task(event.thread)?.space, &[])?;
+        let standing = u64::from(self.world.registers(event.thread)?.rip == address);
+        let Some(counter) = self.world.plant(event.thread, address, &Condition::Count { n: NEVER }, &[])? else {
+            return Ok(None);
+        };
+        let reached = self.toward(event, leg, count_of(leg), &[&counter], None)?;
+        let visits = self.world.counter(event.thread, &counter)? - standing;
+        self.take_away(event, &counter)?;
+        if visits == 0 || !matches!(reached, Toward::Reached) {
+            return Ok(None);
+        }
+        let position = base.then(Leg::Visits { address, count: visits });
+        let done = self.done_at(base, event, leg, address, visits)?;
+        Ok(done.map(|done| Anchor { position, done }))
+    }
+
+    /// How far the goal's own count is at the `visits`-th visit of `address`.
+    fn done_at(
+        &mut self,
+        base: &Position,
+        event: &Event,
+        leg: &Leg,
+        address: u64,
+        visits: u64,
+    ) -> Result<Option<u64>, TracerError> {
+        match leg {
+            Leg::ToEvent | Leg::Steps(_) => Ok(Some(0)),
+            Leg::Visits { address: goal, count } if *goal == address => Ok(Some(visits.min(*count))),
+            Leg::Visits { address: goal, .. } => self.visits_until(base, event, *goal, address, visits),
+            Leg::Touches { watch, .. } => self.touches_until(base, event, *watch, address, visits),
+        }
+    }
+
+    /// How often a watch triggers before the `visits`-th visit of `address`.
+    fn touches_until(
+        &mut self,
+        base: &Position,
+        event: &Event,
+        watch: super::Watch,
+        address: u64,
+        visits: u64,
+    ) -> Result<Option<u64>, TracerError> {
+        self.go(base)?;
+        let thread = event.thread;
+        let standing = u64::from(self.world.registers(thread)?.rip == address);
+        let condition = Condition::Count { n: visits + standing };
+        let Some(planted) = self.world.plant(thread, address, &condition, &[])? else { return Ok(None) };
+        self.world.set_watches(thread, &[watch])?;
+        let interrupt = self.interrupt.clone();
+        let mut touches = 0;
+        let ran = loop {
+            match self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)? {
+                Ran::Watch(_) => touches += 1,
+                other => break other,
+            }
+        };
+        self.take_away(event, &planted)?;
+        self.world.set_watches(thread, &[])?;
+        Ok((ran == Ran::Stub(0)).then_some(touches))
+    }
+
+    /// How often `goal` is visited before the `visits`-th visit of `address`.
+    fn visits_until(
+        &mut self,
+        base: &Position,
+        event: &Event,
+        goal: u64,
+        address: u64,
+        visits: u64,
+    ) -> Result<Option<u64>, TracerError> {
+        self.go(base)?;
+        let rip = self.world.registers(event.thread)?.rip;
+        let Some(counter) = self.world.plant(event.thread, goal, &Condition::Count { n: NEVER }, &[])? else {
+            return Ok(None);
+        };
+        let until = Leg::Visits { address, count: visits };
+        let reached = self.toward(event, &until, visits, &[&counter], None);
+        let done = self.world.counter(event.thread, &counter)? - u64::from(rip == goal);
+        self.take_away(event, &counter)?;
+        Ok(matches!(reached?, Toward::Reached).then_some(done))
+    }
+
+    fn take_away(&mut self, event: &Event, planted: &Planted) -> Result<(), TracerError> {
+        self.lost = true;
+        self.world.unplant(event.thread, planted)
+    }
+
+    /// Runs towards the end of a leg, of whose count `left` are left.
+    fn toward(
+        &mut self,
+        event: &Event,
+        leg: &Leg,
+        left: u64,
+        others: &[&Planted],
+        limit: Option<Instant>,
+    ) -> Result<Toward, TracerError> {
+        self.lost = true;
+        let interrupt = self.interrupt.clone();
+        let thread = event.thread;
+        let space = self.world.task(thread)?.space;
+        match (leg, &event.kind) {
+            (Leg::ToEvent, EventKind::ForcedPoint { fingerprint }) => {
+                let mut search = self.searches.get(&self.at.event).cloned().unwrap_or_default();
+                let run = RunOptions { others, limit, interrupt: &interrupt };
+                let found = self.world.run_to_point(event, fingerprint, &mut search, &run)?;
+                Ok(match found {
+                    Found::Point => Toward::Reached,
+                    Found::Other(Ran::Interrupted) => Toward::Interrupted,
+                    Found::Other(Ran::Stub(index)) => Toward::Stub(index),
+                    Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
+                })
+            }
+            (Leg::ToEvent | Leg::Steps(_), _) => {
+                self.world.set_breakpoints(space, &[])?;
+                let ran = self.world.run(thread, Extent::Free, others, limit, &interrupt)?;
+                Ok(ended(ran))
+            }
+            (Leg::Visits { address, .. }, _) => self.toward_visits(event, *address, left, others, limit),
+            (Leg::Touches { watch, .. }, _) => {
+                self.world.set_watches(thread, &[*watch])?;
+                for _ in 0..left {
+                    let ran = self.world.run(thread, Extent::Free, others, limit, &interrupt)?;
+                    if !matches!(ran, Ran::Watch(_)) {
+                        return Ok(ended(ran));
+                    }
+                }
+                self.world.set_watches(thread, &[])?;
+                Ok(Toward::Reached)
+            }
+        }
+    }
+
+    fn toward_visits(
+        &mut self,
+        event: &Event,
+        address: u64,
+        left: u64,
+        others: &[&Planted],
+        limit: Option<Instant>,
+    ) -> Result<Toward, TracerError> {
+        let thread = event.thread;
+        let interrupt = self.interrupt.clone();
+        let space = self.world.task(thread)?.space;
+        let standing = u64::from(self.world.registers(thread)?.rip == address);
+        let condition = Condition::Count { n: left + standing };
+        if let Some(planted) = self.world.plant(thread, address, &condition, others)? {
+            let stubs: Vec<&Planted> = others.iter().copied().chain([&planted]).collect();
+            let ran = self.world.run(thread, Extent::Free, &stubs, limit, &interrupt)?;
+            self.world.unplant(thread, &planted)?;
+            return Ok(if ran == Ran::Stub(others.len()) { Toward::Reached } else { ended(ran) });
+        }
+        self.world.set_breakpoints(space, &[address])?;
+        let mut toward = Toward::Reached;
+        for _ in 0..left {
+            let ran = self.world.run(thread, Extent::Free, others, limit, &interrupt)?;
+            if !matches!(ran, Ran::Breakpoint(_)) {
+                toward = ended(ran);
+                break;
+            }
+        }
+        self.world.set_breakpoints(space, &[])?;
+        Ok(toward)
+    }
+
+    fn gone_past(&self) -> TracerError {
+        TracerError::Inconsistent("a forced point was found before and is not found again")
+    }
+}
+
+fn ended(ran: Ran) -> Toward {
+    match ran {
+        Ran::Interrupted => Toward::Interrupted,
+        Ran::Stub(index) => Toward::Stub(index),
+        _ => Toward::Reached,
+    }
+}
+
+fn count_of(leg: &Leg) -> u64 {
+    match leg {
+        Leg::Visits { count, .. } | Leg::Touches { count, .. } => *count,
+        Leg::Steps(_) | Leg::ToEvent => 1,
+    }
+}
