@@ -76,13 +76,18 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
 /// ptrace stop, traced, with a trapping time stamp counter, and dies with this process.
 pub(crate) fn launch_blank() -> io::Result<i32> {
     let (go_read, go_write) = pipe()?;
+    let rseq = registered_rseq();
     // SAFETY: the child only makes system calls, as the child of a process with threads must.
     let child = unsafe { libc::fork() };
     match child {
         -1 => return Err(io::Error::last_os_error()),
         // SAFETY: as above.
         0 => unsafe {
+            libc::setpgid(0, 0);
             libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+            if let Some(area) = rseq {
+                libc::syscall(libc::SYS_rseq, area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE);
+            }
             let mut byte = 0u8;
             libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1);
             libc::raise(libc::SIGSTOP);
@@ -101,6 +106,22 @@ pub(crate) fn launch_blank() -> io::Result<i32> {
             _ => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
         }
     }
+}
+
+/// rseq(2) as glibc registers it.
+const RSEQ_BYTES: u64 = 32;
+const RSEQ_FLAG_UNREGISTER: u64 = 1;
+const RSEQ_SIGNATURE: u64 = 0x5305_3053;
+
+/// The restartable-sequences area of this thread. The kernel writes to it whenever it likes, so a process whose memory
+/// is to be taken away has to give it up first.
+fn registered_rseq() -> Option<u64> {
+    // SAFETY: the name is a constant string; the symbol, if there, is a ptrdiff_t (glibc 2.35 and newer).
+    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>().as_ref() }?;
+    let thread_pointer: u64;
+    // SAFETY: on x86-64 the first word of the thread control block, at fs:0, is its own address (System V ABI, TLS).
+    unsafe { std::arch::asm!("mov {}, fs:0", out(reg) thread_pointer, options(nostack, readonly)) };
+    Some(thread_pointer.wrapping_add_signed(*offset as i64))
 }
 
 /// # Safety
