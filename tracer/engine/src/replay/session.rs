@@ -67,6 +67,8 @@ pub struct Session {
     pub(crate) interrupt: Interrupt,
     /// Where the program's own output goes while replay moves forward.
     pub(crate) output: Option<Box<dyn FnMut(&[u8], bool)>>,
+    /// Up to here the output has been passed on: going there again is no news.
+    pub(crate) reproduced: u64,
     /// The world is in the middle of an interval at no known position.
     pub(crate) lost: bool,
 }
@@ -99,6 +101,7 @@ impl Session {
             searches: HashMap::new(),
             interrupt: Interrupt::default(),
             output: None,
+            reproduced: 0,
             lost: false,
         };
         session.apply_next()?;
@@ -265,6 +268,10 @@ impl Session {
         else {
             return Ok(());
         };
+        if self.at.event < self.reproduced {
+            return Ok(());
+        }
+        self.reproduced = self.at.event + 1;
         let Some(sink) = self.output.as_mut() else { return Ok(()) };
         let bytes = written_bytes(&self.world, event, *result as u64)?;
         sink(&bytes, *error);
