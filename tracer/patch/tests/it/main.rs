@@ -1,0 +1,5 @@
+//! Runs planted stubs for real: the machine (`machine`) executes made-up programs in this process and does at each
+//! signal what the debugger does at the stop.
+
+mod loops;
+mod machine;
