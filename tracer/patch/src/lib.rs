@@ -37,15 +37,3 @@ pub fn line_hash(line: &[u8; LINE_BYTES]) -> u32 {
     };
     (words.iter().fold(0, step) >> 32) as u32
 }
-
-#[allow(missing_docs)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GeneralRegisters { pub rax: u64, pub rcx: u64, pub rdx: u64, pub rbx: u64, pub rsp: u64, pub rbp: u64, pub rsi: u64, pub rdi: u64, pub r8: u64, pub r9: u64, pub r10: u64, pub r11: u64, pub r12: u64, pub r13: u64, pub r14: u64, pub r15: u64, pub rflags: u64 }
-#[allow(missing_docs)]
-pub enum Condition { Match { registers: GeneralRegisters, lines: Vec<(u64, u32)> }, Count { n: u64 } }
-#[allow(missing_docs)]
-pub struct Stub { pub site: u64, pub site_bytes: Vec<u8>, pub original: Vec<u8>, pub trampoline: u64, pub trampoline_bytes: Vec<u8>, pub hit_rip: u64, pub resume_rip: u64, pub counter: u64 }
-#[allow(missing_docs)]
-impl Stub { pub fn original_rip(&self, _: u64) -> Option<u64> { None } pub fn entry_into_middle(&self, _: u64) -> Option<u64> { None } }
-#[allow(missing_docs)]
-pub fn plan(_: u64, _: &[u8], _: &Condition, _: &dyn Fn(u64, u64) -> bool) -> Result<Stub, ()> { Err(()) }

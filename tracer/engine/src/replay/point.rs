@@ -247,7 +247,7 @@ fn general(registers: &Registers) -> GeneralRegisters {
         r13: registers.r13,
         r14: registers.r14,
         r15: registers.r15,
-        rflags: registers.rflags,
+        eflags: registers.rflags,
     }
 }
 

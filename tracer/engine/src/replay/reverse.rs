@@ -270,7 +270,7 @@ impl Session {
             return Ok(None);
         };
         let reached = self.toward(event, leg, count_of(leg), &[&counter], None)?;
-        let visits = self.world.counter(event.thread, &counter)? - standing;
+        let visits = (NEVER - self.world.counter(event.thread, &counter)?).saturating_sub(standing);
         self.take_away(event, &counter)?;
         if visits == 0 || !matches!(reached, Toward::Reached) {
             return Ok(None);
@@ -341,7 +341,8 @@ impl Session {
         };
         let until = Leg::Visits { address, count: visits };
         let reached = self.toward(event, &until, visits, &[&counter], None);
-        let done = self.world.counter(event.thread, &counter)? - u64::from(rip == goal);
+        let visited = NEVER - self.world.counter(event.thread, &counter)?;
+        let done = visited.saturating_sub(u64::from(rip == goal));
         self.take_away(event, &counter)?;
         Ok(matches!(reached?, Toward::Reached).then_some(done))
     }

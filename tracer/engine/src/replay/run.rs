@@ -156,10 +156,28 @@ impl World {
             self.set_registers(id, &Registers { rip, ..registers })?;
             return Ok(Some(Ran::Interrupted));
         }
-        // In the middle of the check: ask again a little later.
+        self.leave_check(id, planted)
+    }
+
+    /// Steps a thread that was interrupted in the middle of a check out of it.
+    fn leave_check(&mut self, id: ThreadId, planted: &Planted) -> Result<Option<Ran>, TracerError> {
+        /// No check is longer, with all its lines.
+        const STEPS_MAX: usize = 100_000;
         let real = self.task(id)?.real;
-        ptrace::interrupt(real).map_err(TracerError::system("interrupt a replay thread"))?;
-        Ok(None)
+        for _ in 0..STEPS_MAX {
+            ptrace::resume(real, Resume::EmulateStep, 0).map_err(TracerError::system("step a replay thread"))?;
+            let stop = wait(real, None, &Interrupt::default())?;
+            let ran = self.classify(id, real, stop, &[planted])?;
+            if ran.is_some_and(|ran| ran != Ran::Step) {
+                return Ok(ran);
+            }
+            let registers = self.registers(id)?;
+            if let Some(rip) = planted.stub.original_rip(registers.rip) {
+                self.set_registers(id, &Registers { rip, ..registers })?;
+                return Ok(Some(Ran::Interrupted));
+            }
+        }
+        Err(TracerError::Stuck("a check in a replay thread"))
     }
 
     fn classify_signal(
@@ -179,7 +197,9 @@ impl World {
                 self.set_registers(id, &Registers { rip: planted.stub.site, ..registers })?;
                 return Ok(Some(Ran::Stub(index)));
             }
-            if let Some(rip) = planted.stub.entry_into_middle(registers.rip) {
+            let stub = &planted.stub;
+            let aside = stub.entry_into_middle(registers.rip).or_else(|| stub.unreadable_line(registers.rip));
+            if let Some(rip) = aside {
                 self.set_registers(id, &Registers { rip, ..registers })?;
                 return Ok(None);
             }
@@ -281,8 +301,8 @@ impl World {
             start >= SERVICE_PAGE + PAGE && clear(start, end) && home.layout.is_free(start, end)
         };
         let Ok(stub) = patch::plan(site, &code[..read], condition, &free) else { return Ok(None) };
-        let start = stub.trampoline & !(PAGE - 1);
-        let len = (stub.trampoline + stub.trampoline_bytes.len() as u64 - start).next_multiple_of(PAGE);
+        let (start, end) = stub.pages;
+        let len = end - start;
         let failed = TracerError::system("plant a stub");
         let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
@@ -301,7 +321,7 @@ impl World {
         Ok(())
     }
 
-    /// How often a counting stub has been visited.
+    /// How many visits are left until a counting stub stops.
     pub(crate) fn counter(&self, id: ThreadId, planted: &Planted) -> Result<u64, TracerError> {
         let address = planted.stub.trampoline + planted.stub.counter;
         self.memory_of(id)?.word(address).map_err(TracerError::system("read a counter"))
