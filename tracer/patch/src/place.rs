@@ -89,10 +89,21 @@ fn displacements<'a>(window: &Window, range: &'a Range<u64>) -> impl Iterator<It
             let third = third.clone().into_iter();
             third.filter(move |high| leads_in([0, 0, *high, top], 1 << 16)).map(move |high| (high, top))
         });
-    upper.flat_map(move |(high, top)| {
+    let entries = window.entries();
+    let all = upper.flat_map(move |(high, top)| {
         let first = first.clone();
         let second = second.clone().into_iter();
         second.flat_map(move |low| first.clone().into_iter().map(move |lowest| [lowest, low, high, top]))
+    });
+    all.filter(move |displacement| unambiguous(displacement, &entries))
+}
+
+/// Whether the address a trap reports names its byte: an int3, which reports the address behind it, may not lie in front
+/// of a byte that reports its own.
+fn unambiguous(displacement: &[u8; 4], entries: &[(usize, usize)]) -> bool {
+    entries.windows(2).all(|pair| {
+        let (byte, next) = (pair[0].0 - 1, pair[1].0 - 1);
+        next != byte + 1 || displacement[byte] != BREAKPOINT || displacement[next] == BREAKPOINT
     })
 }
 
@@ -105,6 +116,10 @@ fn choices(window: &Window) -> [Vec<u8>; 4] {
         [vec![low[0]], second.rev().collect(), (0..=255).rev().collect(), (0..=255).rev().collect()];
     for (offset, _) in window.entries() {
         choices[offset - 1] = TRAPS.to_vec();
+        if offset + 1 == JUMP_BYTES {
+            // An int3 there would report the address of the next instruction, which may fault by itself.
+            choices[offset - 1].retain(|byte| *byte != BREAKPOINT);
+        }
     }
     // The nearest first, below the site before above it.
     choices[3].sort_by_key(|top| {

@@ -13,7 +13,7 @@ const SHARE_MIN: f64 = 0.97;
 const BINARIES: [(&str, u64); 4] = [
     ("/usr/bin/gzip", 0x5555_5555_4000),
     ("/usr/bin/perl", 0x55d3_1234_5000),
-    ("/lib/x86_64-linux-gnu/libc.so.6", 0x7ffff_7c00_000),
+    ("/lib/x86_64-linux-gnu/libc.so.6", 0x7fff_f7c0_0000),
     ("/lib/x86_64-linux-gnu/libm.so.6", 0x7f12_3456_7000),
 ];
 

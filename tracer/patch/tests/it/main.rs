@@ -2,6 +2,7 @@
 //! signal what the debugger does at the stop.
 
 mod binaries;
+mod faults;
 mod loops;
 mod machine;
 mod refusals;

@@ -1,8 +1,8 @@
 //! What must be refused, and that nothing panics.
 
-use patch::{Condition, LINES_MAX, Refusal, plan, plantable};
+use patch::{Condition, LINES_MAX, Refusal, Stub, plan, plantable};
 
-use crate::machine::{CODE, Machine, free, registers};
+use crate::machine::{CODE, Machine, registers};
 
 const SITE: u64 = 0x5555_5555_5000;
 
@@ -115,6 +115,7 @@ fn every_byte_put_into_a_jump_traps() {
         };
         if let Ok(stub) = plan(SITE, &code, &Condition::Count { n: 1 }, &free) {
             seen.borrow_mut().extend(stub.site_bytes[1..].to_vec());
+            check_entries(&stub);
         }
     }
     let seen = seen.into_inner();
@@ -126,5 +127,15 @@ fn every_byte_put_into_a_jump_traps() {
         let (signal, rip) = if byte == 0xcc { (libc::SIGTRAP, CODE + 1) } else { (libc::SIGILL, CODE) };
         assert_eq!(outcome.died, Some((signal, rip)), "{byte:#x}");
     }
-    let _ = free(0, 0);
+}
+
+/// Each trap leads to the copy of its own instruction.
+fn check_entries(stub: &Stub) {
+    assert_eq!(stub.entries().count(), 4);
+    for (entry, byte) in stub.entries().zip(&stub.site_bytes[1..]) {
+        let copy = stub.entry_into_middle(entry + u64::from(*byte == 0xcc)).expect("an entry");
+        assert_eq!(stub.original_rip(copy), Some(entry), "{:x?}", stub.site_bytes);
+    }
+    assert_eq!(stub.entry_into_middle(stub.site), None);
+    assert_eq!(stub.entry_into_middle(stub.site + 5), None);
 }
