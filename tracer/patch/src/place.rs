@@ -4,6 +4,8 @@
 //! it. The byte there must trap when it is executed, which leaves some displacements only (jump punning). The search
 //! goes through them, the nearest first, and asks for each whether the address space is free there.
 
+use std::ops::Range;
+
 use crate::check::ISLAND_BYTES;
 use crate::window::{JUMP_BYTES, Window};
 
@@ -24,7 +26,7 @@ pub(crate) const PAGE_BYTES: u64 = 0x1000;
 pub(crate) const CODE_BYTES_MAX: u64 = 1024;
 
 /// The user half of the address space, without its first 64 KiB and last page.
-const USER: std::ops::Range<u64> = 0x1_0000..0x7fff_ffff_f000;
+const USER: Range<u64> = 0x1_0000..0x7fff_ffff_f000;
 
 /// How far a 32-bit displacement reaches, whichever instruction of the trampoline it is in.
 const REACH: u64 = 0x7fff_0000;
@@ -47,12 +49,21 @@ pub(crate) struct Placement {
 
 /// The first free placement.
 pub(crate) fn find(window: &Window, data_bytes: u64, free: &dyn Fn(u64, u64) -> bool) -> Option<Placement> {
-    let targets = window.targets();
-    Displacements::new(window)
+    let range = reachable(&window.targets())?;
+    displacements(window, &range)
         .filter_map(|displacement| placement(window.site, displacement, data_bytes))
-        .filter(|placement| reaches(placement, &targets))
+        .filter(|placement| range.start <= placement.pages.0 && placement.pages.1 <= range.end)
         .take(QUESTIONS_MAX)
         .find(|placement| free(placement.pages.0, placement.pages.1))
+}
+
+/// Where all pages must lie to reach all targets. None when there is no such place.
+fn reachable(targets: &[u64]) -> Option<Range<u64>> {
+    let lowest = targets.iter().min()?;
+    let highest = targets.iter().max()?;
+    let start = highest.saturating_sub(REACH).max(USER.start);
+    let end = lowest.saturating_add(REACH).min(USER.end);
+    (start < end).then_some(start..end)
 }
 
 fn placement(site: u64, displacement: [u8; 4], data_bytes: u64) -> Option<Placement> {
@@ -61,71 +72,59 @@ fn placement(site: u64, displacement: [u8; 4], data_bytes: u64) -> Option<Placem
     let code = entry.checked_sub(ISLAND_BYTES)?;
     let data = code.checked_add(CODE_BYTES_MAX)?.checked_next_multiple_of(PAGE_BYTES)?;
     let end = data.checked_add(data_bytes)?.checked_next_multiple_of(PAGE_BYTES)?;
-    let pages = (code & !(PAGE_BYTES - 1), end);
-    let user = USER.contains(&pages.0) && end <= USER.end;
-    user.then_some(Placement { displacement, code, data, pages })
+    Some(Placement { displacement, code, data, pages: (code & !(PAGE_BYTES - 1), end) })
 }
 
-fn reaches(placement: &Placement, targets: &[u64]) -> bool {
-    let (start, end) = placement.pages;
-    targets.iter().all(|target| target.abs_diff(start) < REACH && target.abs_diff(end) < REACH)
-}
-
-/// All displacements whose bytes trap where they must.
-struct Displacements {
-    /// What each byte may be, the lowest first.
-    choices: [Vec<u8>; 4],
-    /// The next to give.
-    indexes: [usize; 4],
-    done: bool,
-}
-
-impl Displacements {
-    fn new(window: &Window) -> Self {
-        let forced = |byte: usize| window.entries().iter().any(|(offset, _)| *offset == byte + 1);
-        // The jump's target should lie ISLAND_BYTES into a page, when its low bytes are free.
-        let low = ISLAND_BYTES.wrapping_sub(window.site.wrapping_add(JUMP_BYTES as u64));
-        let low_bytes = low.to_le_bytes();
-        let first = vec![low_bytes[0]];
-        let second = (0..16).map(|high| (low_bytes[1] & 0xf) | high << 4).collect();
-        let third = (0..=255).rev().collect();
-        let fourth = (0..=255).collect();
-        let mut choices: [Vec<u8>; 4] = [first, second, third, fourth];
-        for (byte, choices) in choices.iter_mut().enumerate() {
-            if forced(byte) {
-                *choices = TRAPS.to_vec();
-            }
-        }
-        // The nearest first, below the site before above it.
-        choices[3].sort_by_key(|byte| {
-            let signed = *byte as i8;
-            (i16::from(signed).abs() * 2 + i16::from(signed < 0), *byte)
+/// All displacements whose bytes trap where they must and that lead into `range`, the nearest first.
+fn displacements<'a>(window: &Window, range: &'a Range<u64>) -> impl Iterator<Item = [u8; 4]> + 'a {
+    let [first, second, third, fourth] = choices(window);
+    let next = window.site.wrapping_add(JUMP_BYTES as u64);
+    // Whether any displacement with these upper bytes leads into the range, give or take an island.
+    let leads_in = move |low: [u8; 4], bytes: u64| {
+        let start = next.saturating_add_signed(i64::from(i32::from_le_bytes(low)));
+        start < range.end && start.saturating_add(bytes) > range.start
+    };
+    let upper =
+        fourth.into_iter().filter(move |top| leads_in([0, 0, 0, *top], 1 << 24)).flat_map(move |top| {
+            let third = third.clone().into_iter();
+            third.filter(move |high| leads_in([0, 0, *high, top], 1 << 16)).map(move |high| (high, top))
         });
-        let top = choices[3].iter().position(|byte| *byte == 0xff);
-        if let Some(top) = top {
-            choices[3][..=top].rotate_right(1);
-        }
-        Self { choices, indexes: [0; 4], done: false }
-    }
+    let entries = window.entries();
+    let all = upper.flat_map(move |(high, top)| {
+        let first = first.clone();
+        let second = second.clone().into_iter();
+        second.flat_map(move |low| first.clone().into_iter().map(move |lowest| [lowest, low, high, top]))
+    });
+    all.filter(move |displacement| unambiguous(displacement, &entries))
 }
 
-impl Iterator for Displacements {
-    type Item = [u8; 4];
+/// Whether the address a trap reports names its byte: an int3, which reports the address behind it, may not lie in front
+/// of a byte that reports its own.
+fn unambiguous(displacement: &[u8; 4], entries: &[(usize, usize)]) -> bool {
+    entries.windows(2).all(|pair| {
+        let (byte, next) = (pair[0].0 - 1, pair[1].0 - 1);
+        next != byte + 1 || displacement[byte] != BREAKPOINT || displacement[next] == BREAKPOINT
+    })
+}
 
-    fn next(&mut self) -> Option<[u8; 4]> {
-        if self.done {
-            return None;
+/// What each byte of the displacement may be, the lowest byte first.
+fn choices(window: &Window) -> [Vec<u8>; 4] {
+    // The jump should lead ISLAND_BYTES into a page, when the low bytes are free.
+    let low = ISLAND_BYTES.wrapping_sub(window.site.wrapping_add(JUMP_BYTES as u64)).to_le_bytes();
+    let second = (0..16).map(|high| (low[1] & 0xf) | high << 4);
+    let mut choices =
+        [vec![low[0]], second.rev().collect(), (0..=255).rev().collect(), (0..=255).rev().collect()];
+    for (offset, _) in window.entries() {
+        choices[offset - 1] = TRAPS.to_vec();
+        if offset + 1 == JUMP_BYTES {
+            // An int3 there would report the address of the next instruction, which may fault by itself.
+            choices[offset - 1].retain(|byte| *byte != BREAKPOINT);
         }
-        let current = std::array::from_fn(|byte| self.choices[byte][self.indexes[byte]]);
-        self.done = true;
-        for (index, choices) in self.indexes.iter_mut().zip(&self.choices) {
-            *index += 1;
-            if *index < choices.len() {
-                self.done = false;
-                break;
-            }
-            *index = 0;
-        }
-        Some(current)
     }
+    // The nearest first, below the site before above it.
+    choices[3].sort_by_key(|top| {
+        let top = i16::from(*top as i8);
+        if top < 0 { (-top - 1) * 2 } else { top * 2 + 1 }
+    });
+    choices
 }

@@ -58,13 +58,15 @@ impl Stub {
 
     /// Where to set rip after a jump into the middle of the overwritten bytes raised SIGTRAP (`rip_of_fault` is behind
     /// the int3), SIGILL or SIGSEGV (`rip_of_fault` is at the byte): the copy of that instruction.
+    ///
+    /// No signal of the program's own is mistaken for one: all these addresses lie inside the overwritten bytes. A
+    /// single step that ends there is not such a jump: it reports `si_code` TRAP_TRACE, and the trap comes next.
     pub fn entry_into_middle(&self, rip_of_fault: u64) -> Option<u64> {
-        let at = |address: u64, breakpoint: bool| {
-            let (_, copy) = self.entries.iter().find(|(entry, _)| *entry == address)?;
-            let byte = self.site_bytes.get(address.checked_sub(self.site)? as usize)?;
-            ((*byte == BREAKPOINT) == breakpoint).then_some(*copy)
-        };
-        rip_of_fault.checked_sub(1).and_then(|address| at(address, true)).or_else(|| at(rip_of_fault, false))
+        self.entries.iter().find_map(|(entry, copy)| {
+            let byte = self.site_bytes[(entry - self.site) as usize];
+            let reported = entry + u64::from(byte == BREAKPOINT);
+            (reported == rip_of_fault).then_some(*copy)
+        })
     }
 
     /// Where to set rip when the stub itself raised SIGSEGV or SIGBUS at `rip`, because a line to compare cannot be

@@ -173,7 +173,7 @@ fn has_word_prefix(bytes: &[u8]) -> bool {
 fn traps(instruction: &Instruction) -> bool {
     use Mnemonic::{
         Cpuid, Enqcmd, Monitorx, Mwaitx, Rdpid, Rdpmc, Rdpru, Rdrand, Rdseed, Rdtsc, Rdtscp, Tpause,
-        Umonitor, Umwait, Xgetbv, Xresldtrk, Xsusldtrk, Xtest,
+        Umonitor, Umwait, Xabort, Xend, Xgetbv, Xresldtrk, Xsusldtrk, Xtest,
     };
     matches!(
         instruction.mnemonic(),
@@ -191,6 +191,8 @@ fn traps(instruction: &Instruction) -> bool {
             | Tpause
             | Umonitor
             | Umwait
+            | Xabort
+            | Xend
             | Xgetbv
             | Xresldtrk
             | Xsusldtrk

@@ -100,3 +100,25 @@ fn an_unreadable_line_is_a_difference() {
     assert_eq!((outcome.unreadable, outcome.hits.len(), outcome.died), (1, 0, None));
     assert_eq!(outcome.registers.rax, 1);
 }
+
+#[test]
+fn a_loop_in_which_only_memory_changes_is_found() {
+    // L: add qword [rsi], 1; jmp L. Every visit reaches the slow tier; those with equal flags hash the line.
+    let mut machine = Machine::take();
+    machine.load(&[0x48, 0x83, 0x06, 0x01, 0xeb, 0xfa]);
+    machine.write(DATA, &[0; 8]);
+    let mut line: [u8; LINE_BYTES] = machine.read(DATA, LINE_BYTES).try_into().unwrap();
+    // 0xf4241 + 1 = 0xf4242: PF alone.
+    let visits = 1_000_002u64;
+    line[..8].copy_from_slice(&visits.to_le_bytes());
+    let goal = GeneralRegisters { eflags: 4, ..registers() };
+    let condition = Condition::Match { registers: goal, lines: vec![(DATA / 64, line_hash(&line))] };
+    let stub = plan_at(&machine, CODE, &condition);
+    let mut planted = machine.planted(&stub);
+    let start = Instant::now();
+    let outcome = planted.run_with(CODE, &registers(), &mut |_| Action::Leave);
+    println!("{:.2} ns a visit in the slow tier", start.elapsed().as_secs_f64() * 1e9 / visits as f64);
+    assert_eq!(outcome.hits, [goal]);
+    // SAFETY: the data region is mapped.
+    assert_eq!(unsafe { *(DATA as *const u64) }, visits);
+}

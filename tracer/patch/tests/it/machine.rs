@@ -17,6 +17,8 @@ pub(crate) const DATA_BYTES: u64 = 0x2000;
 pub(crate) const STACK: u64 = CODE + 0x20_0000;
 pub(crate) const STACK_BYTES: u64 = 0x2000;
 
+/// A run that takes longer kills the test.
+const RUN_SECONDS_MAX: u32 = 20;
 /// Upper bound of what one run logs.
 const LOG_MAX: usize = 1 << 16;
 
@@ -185,7 +187,9 @@ impl Machine {
             (*state).registers = to_array(registers);
             (*state).registers[16] |= if tracing { 0x102 } else { 2 };
             (*state).target = start;
+            libc::alarm(RUN_SECONDS_MAX);
             enter();
+            libc::alarm(0);
             (*state).registers
         };
         SESSION.store(std::ptr::null_mut(), Ordering::SeqCst);
