@@ -161,7 +161,7 @@ impl Debugger {
         if gone.is_empty() {
             return Err(CommandError::other("there is no breakpoint at this place; `info breakpoints` lists them"));
         }
-        gone.iter().for_each(|id| drop(self.points.remove(*id)));
+        self.points.all.retain(|point| !gone.contains(&point.id));
         let list = gone.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         reply.line(format!("Deleted breakpoint {list}"));
         Ok(Flow::Continue)

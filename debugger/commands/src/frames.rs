@@ -51,15 +51,15 @@ impl Debugger {
             let text = self.frame_text(0)?;
             reply.line(text);
         }
-        self.show_source_line(&frame, reply);
+        self.show_source_line(&frame, !whole, reply);
         Ok(())
     }
 
-    /// The source line of a frame.
-    pub(crate) fn show_source_line(&mut self, frame: &Frame, reply: &mut Reply<'_>) {
+    /// The source line of a frame; with its address when the pc is in the middle of the line and nothing has said so.
+    pub(crate) fn show_source_line(&mut self, frame: &Frame, alone: bool, reply: &mut Reply<'_>) {
         let location = &frame.location;
         let Some(file) = location.file.clone().filter(|_| location.line != 0) else { return };
-        let address = if is_at_line(frame) { String::new() } else { format!("{:#018x}\t", frame.pc) };
+        let address = if is_at_line(frame) || !alone { String::new() } else { format!("{:#018x}\t", frame.pc) };
         match self.source_text(&file, location.line) {
             Ok(text) => reply.line(format!("{address}{}\t{text}", location.line)),
             Err(_) => {
@@ -105,7 +105,7 @@ impl Debugger {
         let all = count.is_none_or(|count| count < 0);
         let wanted = count.filter(|_| !all).map_or(symbols::FRAMES_MAX, |count| count as usize);
         self.unwind(wanted.saturating_add(1))?;
-        let known = self.focus.frames.len();
+        let known = self.frames_to_main();
         let shown = match count {
             Some(count) if count < 0 => known.saturating_sub(count.unsigned_abs() as usize)..known,
             Some(_) => 0..wanted.min(known),
@@ -126,6 +126,14 @@ impl Debugger {
         }
         reply.set("frames", list);
         Ok(Flow::Continue)
+    }
+
+    /// How many frames there are up to `main`: what called it is of no interest.
+    fn frames_to_main(&self) -> usize {
+        let frames = &self.focus.frames;
+        let is_main = |frame: &Frame| frame.location.function.as_deref() == Some("main") && !frame.inlined;
+        let main = frames.iter().rposition(is_main).filter(|_| !self.settings.past_main);
+        main.map_or(frames.len(), |main| main + 1)
     }
 
     fn show_locals_of(&mut self, level: usize, indent: &str, reply: &mut Reply<'_>) -> Result<(), CommandError> {
@@ -192,7 +200,7 @@ impl Debugger {
         let frame = self.frame()?;
         let text = self.frame_text(frame.level)?;
         reply.line(format!("#{:<2} {text}", frame.level));
-        self.show_source_line(&frame, reply);
+        self.show_source_line(&frame, false, reply);
         reply.set("frame", frame_json(&frame));
         Ok(Flow::Continue)
     }

@@ -33,12 +33,14 @@ pub(crate) struct Settings {
     /// Bit `n - 1` for signal `n`.
     stopping: u64,
     source_hints: u32,
+    /// The backtrace goes on behind `main`.
+    pub(crate) past_main: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let stopping = STOPPING.iter().fold(0, |bits, signal| bits | bit(*signal));
-        Self { flavour: Flavour::default(), stopping, source_hints: 0 }
+        Self { flavour: Flavour::default(), stopping, source_hints: 0, past_main: false }
     }
 }
 
@@ -77,6 +79,14 @@ impl Debugger {
                     "intel" => Flavour::Intel,
                     _ => return Err(CommandError::other("disassembly-flavor is att or intel")),
                 };
+                return Ok(Flow::Continue);
+            }
+            "backtrace" => {
+                let (what, value) = parse::first_word(rest);
+                if what != "past-main" || !matches!(value, "" | "on" | "off") {
+                    return Err(CommandError::other("usage: set backtrace past-main [on|off]"));
+                }
+                self.settings.past_main = value != "off";
                 return Ok(Flow::Continue);
             }
             // Scripts written for gdb set these; they mean nothing here.
