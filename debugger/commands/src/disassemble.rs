@@ -54,7 +54,7 @@ fn formatter(flavour: Flavour, symbols: Rc<Symbols>) -> Box<dyn Formatter> {
     options.set_hex_suffix("");
     options.set_uppercase_hex(false);
     options.set_small_hex_numbers_in_decimal(false);
-    options.set_first_operand_char_index(8);
+    options.set_first_operand_char_index(7);
     options.set_rip_relative_addresses(false);
     formatter
 }

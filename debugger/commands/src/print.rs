@@ -24,10 +24,8 @@ impl Debugger {
         let text = if arguments.is_empty() { "$" } else { arguments };
         let value = self.eval(text)?;
         let shown = self.format_value(&value, letter)?;
-        if value.absent().is_some() {
-            reply.line(format!("$ = {shown}"));
-            reply.set("value", shown);
-            return Ok(Flow::Continue);
+        if let Some(symbols::Missing::NotAvailable(why)) = value.absent() {
+            return Err(CommandError::Other(format!("{text}: {why}")));
         }
         let number = self.values.push(value.clone());
         reply.line(format!("${number} = {shown}"));

@@ -66,6 +66,9 @@ impl Debugger {
         if let Some(text) = guilty {
             reply.line(text);
         }
+        if matches!(halt, Halt::Signal { .. }) || is_write(halt) {
+            self.show_nearest_source(reply)?;
+        }
         self.stop_json(halt, reply);
         self.drop_temporary(halt);
         self.show_displays(reply)
@@ -89,7 +92,26 @@ impl Debugger {
             return Ok(None);
         };
         let text = self.source_text(&file, writer.line).unwrap_or_default();
-        Ok(Some(format!("The write was made by {}:{}\t{}", self.short_path(&file), writer.line, text.trim())))
+        let place = format!("The value was written at {}:{}", self.short_path(&file), writer.line);
+        Ok(Some(if text.is_empty() { place } else { format!("{place}: {}", text.trim()) }))
+    }
+
+    /// Where the stop is in code without source, the innermost caller that has some.
+    pub(crate) fn show_nearest_source(&mut self, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+        /// Frames looked at.
+        const FRAMES_LOOKED_AT: usize = 32;
+        self.unwind(FRAMES_LOOKED_AT)?;
+        let frames: Vec<Frame> = self.focus.frames.iter().take(FRAMES_LOOKED_AT).cloned().collect();
+        let mut readable = frames.iter().filter(|frame| {
+            let file = frame.location.file.as_deref().filter(|_| frame.location.line != 0);
+            file.is_some_and(|file| self.source_text(file, frame.location.line).is_ok())
+        });
+        let Some(frame) = readable.next().filter(|frame| frame.level > 0).cloned() else { return Ok(()) };
+        let text = self.frame_text(frame.level)?;
+        reply.line(format!("Called from #{} {text}", frame.level));
+        self.show_source_line(&frame, false, reply);
+        reply.set("caller", frame_json(&frame));
+        Ok(())
     }
 
     fn say_thread(&mut self, before: &Before, reply: &mut Reply<'_>) {
@@ -194,6 +216,10 @@ impl Debugger {
         let Halt::Hit { ids, .. } = halt else { return };
         self.points.all.retain(|point| !(point.temporary && ids.contains(&point.id)));
     }
+}
+
+fn is_write(halt: &Halt) -> bool {
+    matches!(halt, Halt::Hit { hit, .. } if hit.change.is_some())
 }
 
 /// A frame for scripts.

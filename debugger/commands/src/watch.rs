@@ -1,14 +1,15 @@
 //! Watchpoints: `watch`, `rwatch`, `awatch`, and `last`, which goes back to the write of a value.
 
 use serde_json::json;
-use symbols::{Context, Type};
-use tracer::{Direction, Mode, Watch};
+use symbols::Context;
+use tracer::{Direction, Mode, Position, Watch};
 
 use crate::debugger::{Debugger, Flow};
 use crate::error::CommandError;
 use crate::motion::Halt;
 use crate::output::Reply;
 use crate::parse;
+use crate::report::Before;
 use crate::points::{Kind, Scope, Watched};
 use crate::spaces::ThreadMemory;
 
@@ -24,6 +25,12 @@ pub(crate) enum Watching {
     Reads,
     /// `awatch`: reads and changes.
     Both,
+}
+
+/// Where `last` was asked.
+struct Origin {
+    before: Before,
+    position: Position,
 }
 
 impl Debugger {
@@ -135,28 +142,24 @@ impl Debugger {
         if Watch::pieces(watched.address, watched.len, false).len() > Watch::PIECES_MAX {
             return Err(CommandError::Other(format!("{text} lies across too many words to be watched; ask for a member")));
         }
-        let origin = self.session.position().clone();
+        let position = self.session.position().clone();
         let before = self.before();
-        let ty = watched.ty.clone();
         // The user's own points do not take part.
         let kept = std::mem::take(&mut self.points.all);
         let point = self.points.add(text, Kind::Watch(watched), false);
         let id = point.id;
         let result = self.go(Direction::Backward, Mode::Run, &[]);
-        let answer = self.tell_last(id, text, ty, result, &before, &origin, reply);
+        let answer = self.tell_last(id, text, result, &Origin { before, position }, reply);
         self.points.take_back(kept);
         answer
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one step of `last`, cut off for length")]
     fn tell_last(
         &mut self,
         id: u32,
         text: &str,
-        _ty: Option<Type>,
         result: Result<Halt, CommandError>,
-        before: &crate::report::Before,
-        origin: &tracer::Position,
+        origin: &Origin,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
         match result? {
@@ -169,10 +172,11 @@ impl Debugger {
                 let (old, new) = (self.watched_text(&watched, &old)?, self.watched_text(&watched, &new)?);
                 reply.line(format!("\n{text}: {old} -> {new}, written here (event {}):", self.session.position().event));
                 reply.set("last", json!({ "expression": text, "old": old, "new": new }));
-                self.report(&halt, Direction::Backward, before, reply)?;
+                self.report(&halt, Direction::Backward, &origin.before, reply)?;
+                self.show_nearest_source(reply)?;
             }
             Halt::Start => {
-                self.session.goto(origin)?;
+                self.session.goto(&origin.position)?;
                 self.moved();
                 reply.line(format!(
                     "{text} was not changed between the start of the recording and here: it has had its value from the start."
@@ -180,7 +184,7 @@ impl Debugger {
                 reply.set("last", serde_json::Value::Null);
             }
             _ => {
-                self.session.goto(origin)?;
+                self.session.goto(&origin.position)?;
                 self.moved();
                 reply.line("Interrupted; nothing was found yet.");
             }
