@@ -8,6 +8,11 @@ fn main() {
             let o = tracer::RecordOptions { program: args[0].clone().into(), arguments: args.iter().map(|a| c(a)).collect(), output: None };
             match tracer::record(&o) { Ok(r) => eprintln!("{} events {} status {:x} {:?}", r.directory.display(), r.events, r.status, r.warnings), Err(e) => eprintln!("error {e}") }
         }
+        "points" => {
+            let dir = trace::resolve(args.first().map(|a| std::path::Path::new(a.as_str()))).unwrap();
+            let r = trace::Reader::open(&dir).unwrap();
+            for i in 0..r.len() { let e = r.event(i).unwrap(); if let trace::EventKind::ForcedPoint { fingerprint } = &e.kind { println!("{i} {} rip {:x} lines {} {}", e.time_ns, e.registers.rip, fingerprint.lines.len(), fingerprint.complete) } }
+        }
         _ => {
             let dir = trace::resolve(args.first().map(|a| std::path::Path::new(a.as_str()))).unwrap();
             let r = (|| -> Result<(), tracer::TracerError> {
