@@ -25,7 +25,8 @@ impl Recorder {
     /// A call has made a new thread: records its start. It is ready to run.
     pub(super) fn thread_start(&mut self, parent: i32) -> Result<Next, TracerError> {
         self.announce(parent)?;
-        let message = ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
+        let message =
+            ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
         let child = message as i32;
         if self.early.remove(&child).is_none() {
             let (_, stop) = ptrace::wait(child).map_err(TracerError::system("wait for a new thread"))?;
@@ -158,7 +159,8 @@ impl Recorder {
                 Err(_) => return Ok(()),
                 Ok(_) => {}
             }
-            if matches!(process::state(thread), None | Some(b'Z' | b'X')) && self.is_leader_of_others(thread) {
+            if matches!(process::state(thread), None | Some(b'Z' | b'X')) && self.is_leader_of_others(thread)
+            {
                 return Ok(());
             }
             if since.elapsed() > EXIT_WAIT_MAX {
@@ -187,7 +189,8 @@ impl Recorder {
 
     /// When a thread other than the leader calls exec, it takes the leader's id and all others end.
     pub(super) fn take_over_leader(&mut self, leader: i32) -> Result<(), TracerError> {
-        let former = ptrace::event_message(leader).map_err(TracerError::system("read a thread's former id"))? as i32;
+        let former =
+            ptrace::event_message(leader).map_err(TracerError::system("read a thread's former id"))? as i32;
         if former == leader || !self.tasks.contains_key(&former) {
             return Ok(());
         }

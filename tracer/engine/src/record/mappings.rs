@@ -107,7 +107,8 @@ impl Recorder {
         };
         if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 {
             let memory = self.memory_of(thread);
-            let sites = patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
+            let sites =
+                patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
             for address in sites.keys() {
                 writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });
             }
@@ -164,7 +165,9 @@ impl Recorder {
         writes: &mut Vec<Write>,
     ) -> Result<Source, TracerError> {
         if name != "/dev/zero" {
-            self.warn(format!("{name} is mapped, which cannot be copied: only its contents at that time are recorded"));
+            self.warn(format!(
+                "{name} is mapped, which cannot be copied: only its contents at that time are recorded"
+            ));
             let memory = self.memory_of(thread);
             self.save(&memory, start, end - start, writes)?;
         }

@@ -196,7 +196,8 @@ impl Recorder {
             Some(pages) => (written_lines(&memory, written, &pages), true),
             None => (near_lines(&memory, written, registers), false),
         };
-        let lines = lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
+        let lines =
+            lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
         Ok(Fingerprint { xstate_hash: xstate::canonical_hash(&state), lines, complete })
     }
 
@@ -251,7 +252,9 @@ impl Recorder {
             let (_, stop) = ptrace::wait(thread).ok()?;
             let registers = self.registers(thread).ok()?;
             match stop {
-                Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => return Some(registers.rax as i64),
+                Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => {
+                    return Some(registers.rax as i64);
+                }
                 Wait::Signal(_) => {
                     let info = ptrace::signal_info(thread).ok()?;
                     self.task(thread).pending.push_back(info);
@@ -279,7 +282,9 @@ fn is_quiet_in(memory: &Memory, address: u64) -> bool {
 
 /// The next instruction is an input or must not be stepped: a system call, a trap, a time stamp.
 fn is_input(code: &[u8]) -> bool {
-    code.starts_with(&[0x0f, 0x05]) || code.starts_with(&[0xcc]) || crate::unruly::time_stamp_instruction(code).is_some()
+    code.starts_with(&[0x0f, 0x05])
+        || code.starts_with(&[0xcc])
+        || crate::unruly::time_stamp_instruction(code).is_some()
 }
 
 fn written_lines(memory: &Memory, written: &mut Written, pages: &[u64]) -> Vec<LineHash> {

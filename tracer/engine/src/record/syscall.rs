@@ -236,7 +236,9 @@ impl Recorder {
                 let xstate = Some(self.data(xstate)?);
                 Ok(Effect::Registers { after: Box::new(*exit), xstate })
             }
-            libc::SYS_arch_prctl if result == 0 => Ok(Effect::Registers { after: Box::new(*exit), xstate: None }),
+            libc::SYS_arch_prctl if result == 0 => {
+                Ok(Effect::Registers { after: Box::new(*exit), xstate: None })
+            }
             libc::SYS_set_tid_address => {
                 self.task(thread).clear_tid = entry.rdi;
                 Ok(NO_EFFECT)

@@ -298,7 +298,8 @@ impl Session {
         self.go(base)?;
         self.world.set_breakpoints(self.world.task(event.thread)?.space, &[])?;
         let standing = u64::from(self.world.registers(event.thread)?.rip == address);
-        let Some(counter) = self.world.plant(event.thread, address, &Condition::Count { n: NEVER }, &[])? else {
+        let Some(counter) = self.world.plant(event.thread, address, &Condition::Count { n: NEVER }, &[])?
+        else {
             return Ok(None);
         };
         let reached = self.toward(event, leg, count_of(leg), &[&counter], None)?;

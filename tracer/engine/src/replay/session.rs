@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
 
+use super::Interrupt;
 use super::point::Search;
 use super::position::Position;
 use super::run::Extent;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
-use super::Interrupt;
 use crate::TracerError;
 use crate::sys::{machine, process, ptrace, signal};
 
@@ -183,7 +183,12 @@ impl Session {
     ///
     /// # Errors
     /// When nothing is mapped there, or there is no such thread.
-    pub fn read_memory(&self, thread: ThreadId, address: u64, buffer: &mut [u8]) -> Result<usize, TracerError> {
+    pub fn read_memory(
+        &self,
+        thread: ThreadId,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, TracerError> {
         self.world.read_memory(self.world.task(thread)?.space, address, buffer)
     }
 
@@ -368,7 +373,8 @@ fn check_machine(trace: &Reader, options: OpenOptions) -> Result<(), TracerError
     }
     let missing: Vec<&str> =
         recorded.features.iter().filter(|name| !here.features.contains(name)).map(String::as_str).collect();
-    let missing = if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
+    let missing =
+        if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
     Err(TracerError::OtherMachine(format!(
         "the trace was recorded on another type of processor ({}, family/model/stepping {:#x}; this is {}, {:#x}){missing}; replay it there, or try --any-machine, which may diverge",
         recorded.cpu, recorded.signature, here.cpu, here.signature
