@@ -174,6 +174,32 @@ impl Recorder {
         Ok(Source::Zero)
     }
 
+    /// A call that writes to a file changes what shared mappings of it show: their contents are saved with it.
+    pub(super) fn save_shared_file(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
+        let descriptor = match entry.orig_rax as i64 {
+            libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 => entry.rdi,
+            libc::SYS_ftruncate | libc::SYS_fallocate | libc::SYS_sendfile => entry.rdi,
+            libc::SYS_copy_file_range | libc::SYS_splice => entry.rdx,
+            _ => return Ok(()),
+        };
+        let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
+        let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
+        if !self.shared.contains_key(&(meta.dev(), meta.ino())) {
+            return Ok(());
+        }
+        let memory = self.memory_of(thread);
+        let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
+        for map in maps.iter().filter(|map| map.shared && map.inode == meta.ino()) {
+            self.save(&memory, map.start, map.end - map.start, writes)?;
+        }
+        Ok(())
+    }
+
     /// shmat(2): the segment is known by its id, which the maps show as the inode.
     fn attach_shared(&mut self, thread: i32, start: u64) -> Result<Vec<MemoryOp>, TracerError> {
         let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;

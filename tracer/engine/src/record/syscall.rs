@@ -145,6 +145,9 @@ impl Recorder {
         let mut writes = Vec::new();
         let effect = self.effect(thread, &entry, &registers, &mut writes)?;
         self.collect_writes(call, &entry, result, &memory, &mut writes)?;
+        if result >= 0 && !self.shared.is_empty() {
+            self.save_shared_file(thread, &entry, &mut writes)?;
+        }
         let task = self.task(thread);
         task.interrupted = RESTARTS.contains(&result);
         let announced = std::mem::take(&mut task.announced);
