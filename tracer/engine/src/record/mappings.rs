@@ -182,7 +182,11 @@ impl Recorder {
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         let descriptor = match entry.orig_rax as i64 {
-            libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 => entry.rdi,
+            libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2 => entry.rdi,
             libc::SYS_ftruncate | libc::SYS_fallocate | libc::SYS_sendfile => entry.rdi,
             libc::SYS_copy_file_range | libc::SYS_splice => entry.rdx,
             _ => return Ok(()),

@@ -142,8 +142,7 @@ impl Recorder {
     /// input came first: then that is dealt with as always.
     fn stop_for_point(&mut self, thread: i32) -> Result<bool, TracerError> {
         let mut stepped = false;
-        let mut steps = 0;
-        for _ in 0..STRAY_STOPS_MAX + STEPS_MAX {
+        for steps in 0..STRAY_STOPS_MAX + STEPS_MAX {
             let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
             match stop {
                 Wait::Stop(libc::SIGTRAP) => {}
@@ -160,7 +159,6 @@ impl Recorder {
             if stepped && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
                 return Ok(true);
             }
-            steps += 1;
             if is_input(code) {
                 self.resume(thread, Resume::Syscall, 0)?;
                 return Ok(false);

@@ -14,7 +14,7 @@ mod travel;
 mod world;
 
 pub use position::{Leg, Position};
-pub use session::{OpenOptions, Session, ThreadInfo};
+pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 
 use std::sync::Arc;

@@ -49,6 +49,9 @@ pub(crate) struct Checkpoint {
     pub(crate) kept: bool,
 }
 
+/// Takes what the program writes; true for its standard error.
+pub type OutputSink = Box<dyn FnMut(&[u8], bool)>;
+
 /// A recording opened for replay, at some position of it.
 ///
 /// All methods must be called from the thread that opened it: it is the one that traces the replay processes.
@@ -66,7 +69,7 @@ pub struct Session {
     pub(crate) searches: HashMap<u64, Search>,
     pub(crate) interrupt: Interrupt,
     /// Where the program's own output goes while replay moves forward.
-    pub(crate) output: Option<Box<dyn FnMut(&[u8], bool)>>,
+    pub(crate) output: Option<OutputSink>,
     /// Up to here the output has been passed on: going there again is no news.
     pub(crate) reproduced: u64,
     /// The world is in the middle of an interval at no known position.
@@ -120,7 +123,7 @@ impl Session {
     }
 
     /// Sends what the program writes to its standard output (and, with `true`, error) to `sink` from now on.
-    pub fn reproduce_output(&mut self, sink: Box<dyn FnMut(&[u8], bool)>) {
+    pub fn reproduce_output(&mut self, sink: OutputSink) {
         self.output = Some(sink);
     }
 
@@ -239,7 +242,7 @@ impl Session {
     pub fn state_hash(&self) -> Result<u64, TracerError> {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        for (id, _) in &self.world.tasks {
+        for id in self.world.tasks.keys() {
             let registers = super::apply::comparable(&self.registers(*id)?);
             Registers { orig_rax: 0, ..registers }.words().hash(&mut hasher);
             let mut stack = [0; 256];

@@ -10,6 +10,7 @@
 //! what a checkpoint keeps; `rebuild` adds the threads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -340,16 +341,18 @@ impl World {
         len: u64,
     ) -> Result<(), TracerError> {
         let failed = TracerError::system("make shared memory for replay");
-        if !self.shared.contains_key(&object.id) {
-            let mut file = process::memory_file(0).map_err(&failed)?;
-            if let Some(initial) = &object.initial {
-                let mut stored = File::open(trace.file(initial)).map_err(&failed)?;
-                io::copy(&mut stored, &mut file).map_err(&failed)?;
+        let shared = match self.shared.entry(object.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let mut file = process::memory_file(0).map_err(&failed)?;
+                if let Some(initial) = &object.initial {
+                    let mut stored = File::open(trace.file(initial)).map_err(&failed)?;
+                    io::copy(&mut stored, &mut file).map_err(&failed)?;
+                }
+                let len = file.metadata().map_err(&failed)?.len();
+                place.insert(SharedMemory { file, len })
             }
-            let len = file.metadata().map_err(&failed)?.len();
-            self.shared.insert(object.id, SharedMemory { file, len });
-        }
-        let shared = self.shared.get_mut(&object.id).expect("it was just made");
+        };
         if shared.len < len {
             shared.file.set_len(len).map_err(&failed)?;
             shared.len = len;
