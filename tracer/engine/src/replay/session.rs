@@ -84,7 +84,8 @@ impl Session {
     pub fn open(directory: &Path, options: OpenOptions) -> Result<Session, TracerError> {
         let trace = Reader::open(directory)?;
         if trace.is_empty() {
-            return Err(TracerError::Inconsistent("it has no events"));
+            let damage = trace.damage().map_or_else(|| "it has no events".into(), ToString::to_string);
+            return Err(TracerError::Empty(damage));
         }
         check_machine(&trace, options)?;
         let core = trace.header().machine.core;
