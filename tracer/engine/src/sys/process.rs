@@ -64,7 +64,9 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
     loop {
         match ptrace::wait(child)?.1 {
             ptrace::Wait::Event(libc::PTRACE_EVENT_EXEC) => return Ok(child),
-            ptrace::Wait::Event(libc::PTRACE_EVENT_EXIT) => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
+            ptrace::Wait::Event(libc::PTRACE_EVENT_EXIT) => {
+                ptrace::resume(child, ptrace::Resume::Continue, 0)?
+            }
             ptrace::Wait::Signal(signal) => ptrace::resume(child, ptrace::Resume::Continue, signal)?,
             ptrace::Wait::Ended(_) => return Err(exec_error(&error_read)),
             _ => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
@@ -96,7 +98,10 @@ pub(crate) fn launch_blank() -> io::Result<i32> {
         _ => {}
     }
     drop(go_read);
-    let replay = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_EXITKILL;
+    let replay = libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_EXITKILL;
     ptrace::seize(child, replay)?;
     write_byte(&go_write)?;
     loop {
@@ -117,7 +122,8 @@ const RSEQ_SIGNATURE: u64 = 0x5305_3053;
 /// is to be taken away has to give it up first.
 fn registered_rseq() -> Option<u64> {
     // SAFETY: the name is a constant string; the symbol, if there, is a ptrdiff_t (glibc 2.35 and newer).
-    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>().as_ref() }?;
+    let offset =
+        unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>().as_ref() }?;
     let thread_pointer: u64;
     // SAFETY: on x86-64 the first word of the thread control block, at fs:0, is its own address (System V ABI, TLS).
     unsafe { std::arch::asm!("mov {}, fs:0", out(reg) thread_pointer, options(nostack, readonly)) };
@@ -188,12 +194,6 @@ pub(crate) fn state(thread: i32) -> Option<u8> {
     let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
     let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end_of_name + 2).copied()
-}
-
-/// Sends a signal to one thread.
-pub(crate) fn kill_thread(process: i32, thread: i32, signal: i32) {
-    // SAFETY: tgkill takes numbers only. A thread that is gone already needs no signal.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
 }
 
 /// Sends a signal to a process that this one started.
