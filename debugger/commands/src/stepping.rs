@@ -214,8 +214,11 @@ impl Debugger {
 
     /// `step` where there are no lines: on to the caller, as gdb does.
     fn leave_function(&mut self, frame: &Frame) -> Result<Halt, CommandError> {
-        let stop = self.caller_of(frame)?;
-        self.run_to(&[stop])
+        match self.caller_of(frame) {
+            Ok(stop) => self.run_to(&[stop]),
+            // The outermost frame ends with the program.
+            Err(_) => self.run_to(&[]),
+        }
     }
 
     /// The place where a frame's caller goes on.

@@ -1,0 +1,5 @@
+//! The binary from outside: transcripts of sessions, exit statuses, messages.
+
+mod bad_input;
+mod support;
+mod transcripts;
