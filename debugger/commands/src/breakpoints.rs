@@ -48,7 +48,7 @@ impl Debugger {
         let name = if temporary { "Temporary breakpoint" } else { "Breakpoint" };
         match places.as_slice() {
             [] => {
-                reply.line(format!("{name} {id} ({text}) is pending: the library with it is loaded later."))
+                reply.line(format!("{name} {id} ({text}) is pending: the program or library that has it comes later."))
             }
             [place] => reply.line(format!("{name} {id} at {:#x}{}", place.address, self.where_text(place))),
             [place, ..] => {
