@@ -1,0 +1,12 @@
+//! End-to-end tests.
+
+mod real;
+
+use std::path::PathBuf;
+
+use e2e::Case;
+
+/// A case of this program.
+fn case(program: impl Into<PathBuf>) -> Case {
+    Case::new(env!("CARGO_BIN_EXE_drive"), program)
+}
