@@ -1,5 +1,7 @@
 //! End-to-end tests.
 
+mod behaviours;
+mod generated;
 mod real;
 
 use std::path::PathBuf;

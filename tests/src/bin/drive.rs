@@ -5,6 +5,7 @@
 //! drive replay DIR OUT ERR             replays to the end; reproduced output goes to the files OUT and ERR
 //! drive walk DIR                       a breakpoint forwards, and back to it
 //! drive hashes DIR                     the hash of the state at every event
+//! drive dump DIR                       the events, a line each
 //! drive prefix DIR                     replays what a killed recorder left
 //! ```
 
@@ -37,8 +38,9 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         ["replay", directory, out, err] => replay(Path::new(directory), Path::new(out), Path::new(err)),
         ["walk", directory] => walk(Path::new(directory)),
         ["hashes", directory] => hashes(Path::new(directory)),
+        ["dump", directory] => dump(Path::new(directory)),
         ["prefix", directory] => prefix(Path::new(directory)),
-        _ => Err("usage: drive record|replay|walk|hashes|prefix DIR …".into()),
+        _ => Err("usage: drive record|replay|walk|hashes|dump|prefix DIR …".into()),
     }
 }
 
@@ -88,6 +90,17 @@ fn hashes(directory: &Path) -> Result<()> {
     for event in 1..=end.event {
         session.goto(&tracer::Position::at_event(event))?;
         println!("{event} {:x}", session.state_hash()?);
+    }
+    Ok(())
+}
+
+fn dump(directory: &Path) -> Result<()> {
+    let trace = trace::Reader::open(directory)?;
+    for number in 0..trace.len() {
+        let event = trace.event(number)?;
+        let (registers, mut kind) = (event.registers, format!("{:x?}", event.kind));
+        kind.truncate(400);
+        println!("{number} {} rip {:x} call {} {kind}", event.thread, registers.rip, registers.orig_rax as i64);
     }
     Ok(())
 }
