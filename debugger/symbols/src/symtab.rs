@@ -1,6 +1,6 @@
 //! The ELF symbol tables: the only names there are without debug information, and those of assembly and PLT.
 
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -9,6 +9,8 @@ use std::collections::HashMap;
 pub(crate) struct ElfSymbol {
     pub(crate) address: u64,
     pub(crate) size: u64,
+    /// End of its section: a symbol without size does not reach further.
+    section_end: u64,
     pub(crate) name: &'static str,
     pub(crate) function: bool,
 }
@@ -23,8 +25,10 @@ pub(crate) struct SymbolTable {
 impl SymbolTable {
     pub(crate) fn load(file: &object::File<'static>, debug_file: Option<&object::File<'static>>) -> Self {
         let mut symbols: Vec<ElfSymbol> =
-            file.symbols().chain(file.dynamic_symbols()).filter_map(symbol).collect();
-        symbols.extend(debug_file.into_iter().flat_map(|debug_file| debug_file.symbols()).filter_map(symbol));
+            file.symbols().chain(file.dynamic_symbols()).filter_map(|own| symbol(file, own)).collect();
+        if let Some(debug_file) = debug_file {
+            symbols.extend(debug_file.symbols().filter_map(|own| symbol(debug_file, own)));
+        }
         // Of two names of one address the sized, then the one with fewer leading underscores is the better.
         symbols.sort_by_key(|symbol| (symbol.address, symbol.size != 0, !symbol.name.starts_with('_')));
         symbols.dedup_by(|a, b| a.address == b.address && a.name == b.name);
@@ -43,7 +47,9 @@ impl SymbolTable {
         let before = self.symbols.get(..end)?;
         let covers = |symbol: &&ElfSymbol| address - symbol.address < symbol.size;
         // Labels without size may sit inside a function: look back a little for one that covers the address.
-        before.iter().rev().take(16).find(covers).or_else(|| before.last().filter(|last| last.size == 0))
+        before.iter().rev().take(16).find(covers).or_else(|| {
+            before.last().filter(|last| last.size == 0 && address < last.section_end)
+        })
     }
 
     /// Symbols whose demangled name ends with the path `name`.
@@ -55,7 +61,7 @@ impl SymbolTable {
     }
 }
 
-fn symbol(symbol: object::Symbol<'static, '_>) -> Option<ElfSymbol> {
+fn symbol(file: &object::File<'static>, symbol: object::Symbol<'static, '_>) -> Option<ElfSymbol> {
     let kind = symbol.kind();
     let wanted =
         matches!(kind, SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown);
@@ -65,7 +71,9 @@ fn symbol(symbol: object::Symbol<'static, '_>) -> Option<ElfSymbol> {
         return None;
     }
     let function = kind != SymbolKind::Data;
-    Some(ElfSymbol { address: symbol.address(), size: symbol.size(), name, function })
+    let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+    let section_end = section.map_or(u64::MAX, |section| section.address().saturating_add(section.size()));
+    Some(ElfSymbol { address: symbol.address(), size: symbol.size(), section_end, name, function })
 }
 
 /// The readable form of a linkage name: Rust without its hash, C++ with parameters, anything else as it is.

@@ -85,6 +85,16 @@ impl Value {
         Self::of_bytes(Type::Array(Arc::new(element), Some(bytes.len() as u64)), bytes)
     }
 
+    /// Bytes of a type, as they were at an address at some time: the old value of a watchpoint.
+    pub fn typed(ty: Type, bytes: Vec<u8>, address: u64) -> Self {
+        Self { address: Some(address), ..Self::of_bytes(ty, bytes) }
+    }
+
+    /// Bytes of a type that lie nowhere in memory: what a function returned.
+    pub fn in_register(ty: Type, bytes: Vec<u8>) -> Self {
+        Self::of_bytes(ty, bytes)
+    }
+
     /// The value's type.
     pub fn ty(&self) -> &Type {
         &self.ty

@@ -1,30 +1,45 @@
-//! `vdbg`.
-fn main() {
-    let mut args: Vec<_> = std::env::args().skip(1).collect();
-    let verb = args.remove(0);
-    let c = |s: &str| std::ffi::CString::new(s).unwrap();
-    match verb.as_str() {
-        "record" => {
-            let o = tracer::RecordOptions { program: args[0].clone().into(), arguments: args.iter().map(|a| c(a)).collect(), output: None };
-            match tracer::record(&o) { Ok(r) => eprintln!("{} events {} status {:x} {:?}", r.directory.display(), r.events, r.status, r.warnings), Err(e) => eprintln!("error {e}") }
-        }
-        _ => {
-            let dir = trace::resolve(args.first().map(|a| std::path::Path::new(a.as_str()))).unwrap();
-            let r = (|| -> Result<(), tracer::TracerError> {
-                let mut s = tracer::Session::open(&dir, Default::default())?;
-                s.reproduce_output(Box::new(|b, _| { use std::io::Write; let _ = std::io::stdout().write_all(b); }));
-                let stop = s.resume(tracer::Direction::Forward, tracer::Mode::Run, &Default::default(), &mut tracer::NoJudge)?;
-                eprintln!("{stop:?} at {:?} of {}", s.position(), s.trace().len());
-                if verb == "back" {
-                    for _ in 0..20 {
-                        let st = s.resume(tracer::Direction::Backward, tracer::Mode::Step, &Default::default(), &mut tracer::NoJudge)?;
-                        let t = s.current_thread().unwrap();
-                        eprintln!("{st:?} {:?} rip {:x}", s.position(), s.registers(t)?.rip);
-                    }
-                }
-                Ok(())
-            })();
-            if let Err(e) = r { eprintln!("error {e}"); std::process::exit(1) }
+//! `vdbg`: the command line of the debugger. Thin: recording and replaying are `tracer`'s, commands are `commands`'.
+//!
+//! What a program or a command writes goes to standard output; errors, warnings, notes and progress go to standard
+//! error. The exit status is 1 when something failed, 2 for a wrong command line; `record` and `replay --autopilot` exit
+//! with the program's own.
+
+mod autopilot;
+mod batch;
+mod cli;
+mod doctor;
+mod interrupt;
+mod out;
+mod progress;
+mod prompt;
+mod record;
+mod replay;
+mod traces;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Record(options) => record::record(&options),
+        Verb::Replay(options) => replay::replay(&options),
+        Verb::Ls(options) => traces::list(options.json),
+        Verb::Info(options) => traces::info(&options),
+        Verb::Dump(options) => traces::dump(&options),
+        Verb::Rm(options) => traces::remove(&options),
+        Verb::Doctor => doctor::doctor(),
+    };
+    match result {
+        Ok(code) => code,
+        // The reader of our output has had enough.
+        Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::error(&format!("{error:#}"));
+            ExitCode::FAILURE
         }
     }
 }

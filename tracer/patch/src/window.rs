@@ -45,6 +45,46 @@ pub fn plantable(code: &[u8], address: u64) -> bool {
     Window::decode(address, code).is_ok()
 }
 
+/// How far around a site branches into a stub are looked for, in bytes.
+pub const NEIGHBOURHOOD_BYTES: u64 = 2048;
+
+/// Whether a stub at `address` would never trap but at the visits that are looked for: it overwrites one instruction
+/// only, or others that no branch nearby jumps to and no call returns to. `region` is the code from `start` on, some
+/// [`NEIGHBOURHOOD_BYTES`] before and after the address. Every byte of it is taken for a possible branch, so the answer
+/// may be too careful.
+pub fn is_quiet(region: &[u8], start: u64, address: u64) -> bool {
+    let Some(code) = address.checked_sub(start).and_then(|offset| region.get(offset as usize..)) else { return false };
+    let Ok(window) = Window::decode(address, code) else { return false };
+    let entries = window.entries();
+    if entries.is_empty() {
+        return true;
+    }
+    let returns = window.originals.iter().any(|original| {
+        matches!(original.instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+    });
+    let inner: Vec<u64> = entries.iter().map(|(offset, _)| address + *offset as u64).collect();
+    !returns && !(0..region.len()).any(|at| branch_target(region, start, at).is_some_and(|to| inner.contains(&to)))
+}
+
+/// The target of the direct branch that the bytes at `at` would be (Intel SDM volume 2, Jcc, JMP, CALL, LOOP).
+fn branch_target(region: &[u8], start: u64, at: usize) -> Option<u64> {
+    let short = |len: usize| {
+        let displacement = *region.get(at + len - 1)? as i8;
+        Some((start + (at + len) as u64).wrapping_add_signed(displacement.into()))
+    };
+    let near = |len: usize| {
+        let bytes = region.get(at + len - 4..at + len)?;
+        let displacement = i32::from_le_bytes(bytes.try_into().ok()?);
+        Some((start + (at + len) as u64).wrapping_add_signed(displacement.into()))
+    };
+    match region[at] {
+        0x70..=0x7f | 0xe0..=0xe3 | 0xeb => short(2),
+        0xe8 | 0xe9 => near(5),
+        0x0f if matches!(region.get(at + 1), Some(0x80..=0x8f)) => near(6),
+        _ => None,
+    }
+}
+
 /// One overwritten instruction.
 #[derive(Clone, Debug)]
 pub(crate) struct Original {

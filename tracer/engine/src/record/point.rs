@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use patch::{LINE_BYTES, line_hash, plantable};
+use patch::{LINE_BYTES, NEIGHBOURHOOD_BYTES, is_quiet, line_hash, plantable};
 use trace::{EventKind, Fingerprint, LineHash, Registers, SignalPoint};
 
 use super::task::Status;
@@ -41,6 +41,10 @@ const RED_ZONE_BYTES: u64 = 128;
 
 /// How far a thread is stepped in search of an instruction where a stub can be planted.
 const STEPS_MAX: usize = 256;
+
+/// For so many steps an instruction is looked for at which a stub would be quiet: a jump into the middle of a stub costs
+/// a trap at replay, each time.
+const CHOOSY_STEPS: usize = 128;
 
 /// How many unrelated stops may come before a thread obeys an interrupt or a step.
 const STRAY_STOPS_MAX: usize = 64;
@@ -153,7 +157,7 @@ impl Recorder {
             let mut code = [0; 32];
             let read = self.memory_of(thread).read_some(registers.rip, &mut code).unwrap_or(0);
             let code = &code[..read];
-            if stepped && (plantable(code, registers.rip) || steps >= STEPS_MAX) {
+            if stepped && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
                 return Ok(true);
             }
             steps += 1;
@@ -258,6 +262,19 @@ impl Recorder {
         }
         None
     }
+}
+
+fn is_good_site(memory: &Memory, code: &[u8], address: u64, steps: usize) -> bool {
+    is_quiet_in(memory, address) || steps >= CHOOSY_STEPS && plantable(code, address) || steps >= STEPS_MAX
+}
+
+fn is_quiet_in(memory: &Memory, address: u64) -> bool {
+    let mut region = [0; 2 * NEIGHBOURHOOD_BYTES as usize];
+    // At the start of a mapping there is less before the address.
+    let starts = [address.saturating_sub(NEIGHBOURHOOD_BYTES), address & !(PAGE - 1)];
+    starts.into_iter().any(|start| {
+        memory.read_some(start, &mut region).is_ok_and(|read| is_quiet(&region[..read], start, address))
+    })
 }
 
 /// The next instruction is an input or must not be stepped: a system call, a trap, a time stamp.

@@ -116,7 +116,6 @@ impl Seeker<'_> {
             }
             Verdict::Same => Ok(true),
             Verdict::Differs(lines) => {
-                if std::env::var_os("DBGP").is_some() { eprintln!("false match rip {:x} nlines {} of {} first {:?} complete {} known {}", self.event.registers.rip, lines.len(), self.fingerprint.lines.len(), lines.first(), self.fingerprint.complete, search.lines.len()); }
                 if let Some(first) = lines.first()
                     && search.lines.len() < STUB_LINES_MAX
                     && !search.lines.contains(first)

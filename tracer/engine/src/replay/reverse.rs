@@ -9,7 +9,8 @@
 //! single-step. It is found by sampling: run towards the goal, interrupt at some time, look at which instruction the
 //! thread is, count (in the process, with a stub) how often it is visited before the goal, and take its last visit. What
 //! lies between that visit and the goal is free of that instruction; so each sample takes away the loop that took most of
-//! the remaining time, and a few suffice.
+//! the remaining time, and a few suffice. What is too short to be sampled is stepped through, and the last instructions
+//! stepped to serve as samples.
 
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,12 @@ const SAMPLES_MAX: usize = 24;
 /// When in the remaining time samples are taken, in percent.
 const SAMPLE_TIMES: [u32; 6] = [85, 60, 95, 40, 75, 20];
 
+/// What runs for less is not sampled: the interrupt would come too late.
+const SAMPLED_TIME_MIN: Duration = Duration::from_micros(500);
+
+/// How many of the last instructions stepped to are tried as samples.
+const STEPPED_SAMPLES: usize = 24;
+
 /// A count that is never reached.
 const NEVER: u64 = i64::MAX as u64;
 
@@ -47,11 +54,19 @@ struct Anchor {
     done: u64,
 }
 
+/// What came of single-stepping from an anchor.
+enum Stepped {
+    /// The goal, after so many steps.
+    Reached(u64),
+    /// It is farther; these instructions were stepped to last, the latest first.
+    Farther(Vec<u64>),
+}
+
 /// How a run towards a goal ended.
 enum Toward {
     Reached,
     Interrupted,
-    Stub(usize),
+    Elsewhere,
 }
 
 impl Session {
@@ -160,11 +175,12 @@ impl Session {
     fn approach(&mut self, base: &Position, leg: &Leg) -> Result<(Position, u64), TracerError> {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
         for _ in 0..ANCHORS_MAX {
-            if let Some(steps) = self.count_steps(&anchor, leg)? {
-                return Ok((anchor.position, steps));
-            }
+            let stepped = match self.count_steps(&anchor, leg)? {
+                Stepped::Reached(steps) => return Ok((anchor.position, steps)),
+                Stepped::Farther(addresses) => addresses,
+            };
             self.add_anchor_checkpoint(&anchor)?;
-            anchor = self.closer_anchor(base, leg, &anchor)?;
+            anchor = self.closer_anchor(base, leg, &anchor, &stepped)?;
         }
         Err(TracerError::Stuck("the search for the previous instruction"))
     }
@@ -178,17 +194,18 @@ impl Session {
         self.add_checkpoint(false)
     }
 
-    /// Counts single steps from the anchor to the end of the leg; `None` when they are too many.
-    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg) -> Result<Option<u64>, TracerError> {
+    /// Counts single steps from the anchor to the end of the leg.
+    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg) -> Result<Stepped, TracerError> {
         self.go(&anchor.position)?;
         let event = self.trace.event(anchor.position.event)?;
         let mut left = count_of(leg).saturating_sub(anchor.done);
         if let Leg::Touches { watch, .. } = leg {
             self.world.set_watches(event.thread, &[*watch])?;
         }
+        let mut last = Vec::new();
         for steps in 0..STEPS_MAX {
             if *leg == Leg::ToEvent && self.stands_at(&event)? {
-                return Ok(Some(steps));
+                return Ok(Stepped::Reached(steps));
             }
             let ran = self.step_thread(event.thread)?;
             self.lost = true;
@@ -197,15 +214,18 @@ impl Session {
                     self.world.registers(event.thread)?.rip == *address
                 }
                 (Ran::Watch(_), Leg::Touches { .. }) => true,
-                (Ran::Syscall | Ran::Signal(_), _) => return Ok(Some(steps)),
+                (Ran::Syscall | Ran::Signal(_), _) => return Ok(Stepped::Reached(steps)),
                 _ => false,
             };
             left = if counts { left.saturating_sub(1) } else { left };
             if left == 0 && *leg != Leg::ToEvent {
-                return Ok(Some(steps + 1));
+                return Ok(Stepped::Reached(steps + 1));
+            }
+            if steps + STEPPED_SAMPLES as u64 >= STEPS_MAX {
+                last.insert(0, self.world.registers(event.thread)?.rip);
             }
         }
-        Ok(None)
+        Ok(Stepped::Farther(last))
     }
 
     /// Goes to a position of this search.
@@ -216,14 +236,21 @@ impl Session {
         }
     }
 
-    fn closer_anchor(&mut self, base: &Position, leg: &Leg, from: &Anchor) -> Result<Anchor, TracerError> {
+    fn closer_anchor(
+        &mut self,
+        base: &Position,
+        leg: &Leg,
+        from: &Anchor,
+        stepped: &[u64],
+    ) -> Result<Anchor, TracerError> {
         let event = self.trace.event(base.event)?;
         let left = count_of(leg).saturating_sub(from.done);
         self.go(&from.position)?;
         let since = Instant::now();
         self.toward(&event, leg, left, &[], None)?;
         let whole = since.elapsed();
-        for sample in 0..SAMPLES_MAX {
+        let samples = if whole < SAMPLED_TIME_MIN { 0 } else { SAMPLES_MAX };
+        for sample in 0..samples {
             let percent = SAMPLE_TIMES[sample % SAMPLE_TIMES.len()];
             // Where the whole is short, the delays of the interrupt itself need ever earlier starts.
             let time = whole * percent / 100 / (1 + (sample / SAMPLE_TIMES.len()) as u32);
@@ -231,6 +258,11 @@ impl Session {
             if let Some(anchor) = self.last_visit(base, &event, leg, address)?
                 && anchor.position != from.position
             {
+                return Ok(anchor);
+            }
+        }
+        for address in stepped {
+            if let Some(anchor) = self.last_visit(base, &event, leg, *address)? {
                 return Ok(anchor);
             }
         }
@@ -251,7 +283,7 @@ impl Session {
         match self.toward(event, leg, left, &[], limit)? {
             Toward::Interrupted if self.interrupt.is_requested() => Err(TracerError::Interrupted),
             Toward::Interrupted => Ok(Some(self.world.registers(event.thread)?.rip)),
-            Toward::Reached | Toward::Stub(_) => Ok(None),
+            Toward::Reached | Toward::Elsewhere => Ok(None),
         }
     }
 
@@ -373,7 +405,7 @@ impl Session {
                 Ok(match found {
                     Found::Point => Toward::Reached,
                     Found::Other(Ran::Interrupted) => Toward::Interrupted,
-                    Found::Other(Ran::Stub(index)) => Toward::Stub(index),
+                    Found::Other(Ran::Stub(_)) => Toward::Elsewhere,
                     Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
                 })
             }
@@ -437,7 +469,7 @@ impl Session {
 fn ended(ran: Ran) -> Toward {
     match ran {
         Ran::Interrupted => Toward::Interrupted,
-        Ran::Stub(index) => Toward::Stub(index),
+        Ran::Stub(_) => Toward::Elsewhere,
         _ => Toward::Reached,
     }
 }

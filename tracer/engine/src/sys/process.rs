@@ -190,12 +190,6 @@ pub(crate) fn state(thread: i32) -> Option<u8> {
     stat.get(end_of_name + 2).copied()
 }
 
-/// Sends a signal to one thread.
-pub(crate) fn kill_thread(process: i32, thread: i32, signal: i32) {
-    // SAFETY: tgkill takes numbers only. A thread that is gone already needs no signal.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
-}
-
 /// Sends a signal to a process that this one started.
 pub(crate) fn kill(process: i32, signal: i32) {
     // SAFETY: kill takes numbers only. A process that is gone already needs no signal.

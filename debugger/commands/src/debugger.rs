@@ -1,0 +1,274 @@
+//! The debugger: a session, what the user has set, and what is selected.
+
+use std::rc::Rc;
+
+use serde_json::json;
+use symbols::{Context, Frame, Sources, Symbols, Value};
+use trace::ThreadId;
+use tracer::{Interrupt, Position, Session};
+
+use crate::error::CommandError;
+use crate::history::Values;
+use crate::list::Listing;
+use crate::navigation::Mark;
+use crate::output::{Output, Reply};
+use crate::parse;
+use crate::points::Points;
+use crate::settings::Settings;
+use crate::spaces::{self, Spaces, ThreadMemory};
+use crate::table::{self, Command, Repeat};
+use crate::threads::ThreadNumbers;
+use crate::xamine::Examined;
+
+/// Files read by `source` inside each other.
+const SOURCE_DEPTH_MAX: u32 = 16;
+
+/// What comes after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The next command.
+    Continue,
+    /// The user wants to leave.
+    Quit,
+}
+
+/// What is selected: a thread and one of its frames.
+#[derive(Default)]
+pub(crate) struct Focus {
+    pub(crate) thread: Option<ThreadId>,
+    pub(crate) frames: Vec<Frame>,
+    /// All frames are there.
+    pub(crate) complete: bool,
+    pub(crate) level: usize,
+}
+
+/// A debugger over one recording.
+pub struct Debugger {
+    pub(crate) session: Session,
+    pub(crate) spaces: Spaces,
+    pub(crate) points: Points,
+    pub(crate) values: Values,
+    pub(crate) sources: Sources,
+    pub(crate) focus: Focus,
+    pub(crate) threads: ThreadNumbers,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) last_mark: u32,
+    pub(crate) settings: Settings,
+    pub(crate) listing: Listing,
+    pub(crate) examined: Examined,
+    pub(crate) displays: Vec<(u32, String, String)>,
+    pub(crate) source_depth: u32,
+    last_line: String,
+}
+
+impl Debugger {
+    /// A debugger over a session, wherever it stands.
+    pub fn new(session: Session) -> Self {
+        let mut debugger = Self {
+            session,
+            spaces: Spaces::new(),
+            points: Points::default(),
+            values: Values::default(),
+            sources: Sources::default(),
+            focus: Focus::default(),
+            threads: ThreadNumbers::default(),
+            marks: Vec::new(),
+            last_mark: 0,
+            settings: Settings::default(),
+            listing: Listing::default(),
+            examined: Examined::default(),
+            displays: Vec::new(),
+            source_depth: 0,
+            last_line: String::new(),
+        };
+        debugger.moved();
+        debugger
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// How to stop what is going on.
+    pub fn interrupt(&self) -> Interrupt {
+        self.session.interrupt()
+    }
+
+    /// How far into the recording the session is, in percent of its events.
+    pub fn percent(&self) -> u64 {
+        self.percent_of(self.session.position())
+    }
+
+    pub(crate) fn percent_of(&self, position: &Position) -> u64 {
+        (position.event * 100).checked_div(self.session.trace().len()).unwrap_or(0).min(100)
+    }
+
+    /// Says where the session stands, as at the beginning of a prompt.
+    ///
+    /// # Errors
+    /// When registers cannot be read.
+    pub fn greet(&mut self, out: &mut dyn Output) -> Result<(), CommandError> {
+        self.show_stop_frame(true, &mut Reply::new(out))
+    }
+
+    /// Executes one line. An empty one repeats the last command.
+    ///
+    /// # Errors
+    /// When the command is refused or fails; what was written to `out` until then stands.
+    pub fn execute(&mut self, line: &str, out: &mut dyn Output) -> Result<Flow, CommandError> {
+        self.session.interrupt().clear();
+        self.run_line(line, &mut Reply::new(out))
+    }
+
+    /// Executes one line and answers with one JSON object: `command`, `ok`, then `error` or named data, and the text
+    /// for people as `output`.
+    pub fn execute_json(&mut self, line: &str) -> (serde_json::Value, Flow) {
+        self.session.interrupt().clear();
+        let mut text = String::new();
+        let mut reply = Reply::new(&mut text);
+        let result = self.run_line(line, &mut reply);
+        let mut data = std::mem::take(&mut reply.data);
+        data.insert("command".into(), line.trim().into());
+        data.insert("ok".into(), result.is_ok().into());
+        let flow = match result {
+            Ok(flow) => flow,
+            Err(error) => {
+                data.insert("error".into(), error.to_string().into());
+                Flow::Continue
+            }
+        };
+        data.insert("output".into(), text.into());
+        data.insert("position".into(), self.position_json());
+        (data.into(), flow)
+    }
+
+    fn position_json(&self) -> serde_json::Value {
+        json!({ "event": self.session.position().event, "percent": self.percent() })
+    }
+
+    pub(crate) fn run_line(&mut self, line: &str, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
+        let line = line.trim();
+        if line.starts_with('#') {
+            return Ok(Flow::Continue);
+        }
+        let line = if line.is_empty() { std::mem::take(&mut self.last_line) } else { line.to_owned() };
+        if line.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        let (command, word, format, arguments) = find(&line)?;
+        self.last_line = match command.repeat {
+            Repeat::Same => line.clone(),
+            Repeat::WithoutArguments => word.to_owned(),
+            Repeat::Never => String::new(),
+        };
+        (command.run)(self, format, arguments, reply)
+    }
+
+    /// Runs the lines of a command file.
+    pub(crate) fn run_lines(&mut self, text: &str, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
+        if self.source_depth >= SOURCE_DEPTH_MAX {
+            return Err(CommandError::other("command files are read inside each other too deeply"));
+        }
+        self.source_depth += 1;
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let result = lines.try_fold(Flow::Continue, |flow, line| match flow {
+            Flow::Quit => Ok(Flow::Quit),
+            Flow::Continue => self.run_line(line, reply),
+        });
+        self.source_depth -= 1;
+        result
+    }
+
+    /// The selected thread.
+    pub(crate) fn thread(&self) -> Result<ThreadId, CommandError> {
+        let selected = self.focus.thread.or_else(|| self.session.current_thread());
+        selected.ok_or_else(|| CommandError::other("no thread exists here; go elsewhere with `goto`"))
+    }
+
+    /// The modules of the selected thread's program.
+    pub(crate) fn symbols(&mut self) -> Result<Rc<Symbols>, CommandError> {
+        let thread = self.thread()?;
+        Ok(self.spaces.symbols(&self.session, thread)?)
+    }
+
+    /// Makes sure that so many frames are known, if there are so many.
+    pub(crate) fn unwind(&mut self, count: usize) -> Result<(), CommandError> {
+        if self.focus.complete || self.focus.frames.len() >= count {
+            return Ok(());
+        }
+        let thread = self.thread()?;
+        let symbols = self.symbols()?;
+        let registers = spaces::registers(&self.session, thread)?;
+        let memory = ThreadMemory { session: &self.session, thread };
+        self.focus.frames = symbols.frames_up_to(&registers, &memory, count);
+        self.focus.complete = self.focus.frames.len() < count;
+        Ok(())
+    }
+
+    /// The selected frame.
+    pub(crate) fn frame(&mut self) -> Result<Frame, CommandError> {
+        self.unwind(self.focus.level + 1)?;
+        let frame = self.focus.frames.get(self.focus.level).cloned();
+        frame.ok_or_else(|| CommandError::other("the thread has no frame here"))
+    }
+
+    /// Asks something of the selected frame's context.
+    pub(crate) fn with_context<T>(&mut self, ask: impl FnOnce(&Context<'_>) -> T) -> Result<T, CommandError> {
+        let level = self.focus.level;
+        self.with_frame(level, ask)
+    }
+
+    /// Asks something of a frame's context.
+    pub(crate) fn with_frame<T>(
+        &mut self,
+        level: usize,
+        ask: impl FnOnce(&Context<'_>) -> T,
+    ) -> Result<T, CommandError> {
+        self.unwind(level + 1)?;
+        let thread = self.thread()?;
+        let symbols = self.symbols()?;
+        let memory = ThreadMemory { session: &self.session, thread };
+        let values = &self.values;
+        let lookup = |name: &str| values.lookup(name);
+        let frame = self.focus.frames.get(level);
+        Ok(ask(&Context::new(&symbols, &memory, frame).with_convenience(&lookup)))
+    }
+
+    /// The value of an expression in the selected frame.
+    pub(crate) fn eval(&mut self, text: &str) -> Result<Value, CommandError> {
+        if parse::assignment(text).is_some() {
+            return Err(CommandError::other(
+                "a replay shows what happened and cannot be changed: only convenience variables can be set (set $name = …)",
+            ));
+        }
+        let text = self.values.expand(text).map_err(CommandError::Other)?;
+        self.with_context(|context| context.eval(&text))?.map_err(|error| CommandError::expression(&text, error))
+    }
+
+    /// The value of an expression as a number.
+    pub(crate) fn eval_number(&mut self, text: &str) -> Result<u64, CommandError> {
+        let value = self.eval(text)?;
+        let number = self.with_context(|context| {
+            value.as_u64(context.memory).or_else(|missing| value.address().ok_or(missing))
+        })?;
+        number.map_err(|missing| CommandError::Other(format!("\"{text}\" is no address: {missing}")))
+    }
+
+    /// The session stands somewhere else: what was selected no longer holds.
+    pub(crate) fn moved(&mut self) {
+        self.focus = Focus { thread: self.session.current_thread(), ..Focus::default() };
+        self.listing.forget();
+        self.threads.update(&self.session);
+    }
+}
+
+/// The command of a line, the words that named it, its format letters and its arguments.
+fn find(line: &str) -> Result<(&'static Command, &str, &str, &str), CommandError> {
+    let (word, format, arguments) = parse::split_command(line);
+    if word.is_empty() {
+        return Err(CommandError::Unknown(parse::first_word(line).0.to_owned()));
+    }
+    let command = table::find(table::COMMANDS, word)?;
+    Ok((command, word, format, arguments))
+}

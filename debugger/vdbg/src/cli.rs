@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Record a program, replay it, walk it forwards and backwards.
+#[derive(Parser)]
+#[command(name = "vdbg", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Run a program and record it; exits with the program's own status (128+N on signal N)
+    Record(Record),
+    /// Walk through a recording, forwards and backwards
+    Replay(Replay),
+    /// List the recordings
+    Ls(List),
+    /// Describe a recording
+    Info(Info),
+    /// Print the events of a recording, a line each
+    Dump(Dump),
+    /// Remove recordings
+    Rm(Remove),
+    /// Check whether this machine can record and replay, and say what to do
+    Doctor,
+}
+
+#[derive(Args)]
+pub(crate) struct Record {
+    /// Directory for the recording [default: PROGRAM-N below $VDBG_TRACE_DIR or the user's data directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Say where the recording is, even when standard error is no terminal
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// The recording: a directory or a name that `vdbg ls` shows [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Leave after the commands of -x and -e (or of standard input) instead of prompting
+    #[arg(long)]
+    pub(crate) batch: bool,
+    /// Run the commands of a file, before those of -e
+    #[arg(short = 'x', long = "command", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Run a command
+    #[arg(short = 'e', long = "eval", value_name = "CMD", allow_hyphen_values = true)]
+    pub(crate) commands: Vec<String>,
+    /// Answer each command with a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Replay to the end with the program's output, verify, and exit with its status
+    #[arg(long, conflicts_with_all = ["batch", "files", "commands", "json"])]
+    pub(crate) autopilot: bool,
+    /// Replay on a processor that differs from the recording's
+    #[arg(long)]
+    pub(crate) any_machine: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// A line of JSON for each recording
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Info {
+    /// The recording [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Dump {
+    /// The recording [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// The first event
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// How many events [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// A line of JSON for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Remove {
+    /// The recordings
+    #[arg(value_name = "DIR", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) directories: Vec<PathBuf>,
+    /// All that `vdbg ls` shows
+    #[arg(long)]
+    pub(crate) all: bool,
+}

@@ -1,0 +1,52 @@
+//! `vdbg record`.
+
+use std::ffi::CString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tracer::RecordOptions;
+
+use crate::{cli, out};
+
+pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
+    let argument = |text: &std::ffi::OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte in it");
+    let arguments = options.command.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
+    let program = options.command.first().map(PathBuf::from).context("the program is missing")?;
+    let recorded = tracer::record(&RecordOptions { program, arguments, output: options.output.clone() })?;
+    for warning in &recorded.warnings {
+        out::error(&format!("warning: {warning}"));
+    }
+    if options.verbose || std::io::stderr().is_terminal() {
+        out::error(&format!(
+            "recorded {} events to {}; walk through them with `vdbg replay{}`",
+            recorded.events,
+            recorded.directory.display(),
+            options.output.as_ref().map_or(String::new(), |path| format!(" {}", path.display()))
+        ));
+    }
+    Ok(exit_code(recorded.status))
+}
+
+/// The exit status that a shell would give for a wait status.
+pub(crate) fn exit_code(status: i32) -> ExitCode {
+    ExitCode::from(shell_status(status))
+}
+
+fn shell_status(status: i32) -> u8 {
+    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) as u8 } else { libc::WEXITSTATUS(status) as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_status;
+
+    #[test]
+    fn statuses_are_the_shells() {
+        assert_eq!(shell_status(3 << 8), 3);
+        assert_eq!(shell_status(libc::SIGSEGV), 139);
+        assert_eq!(shell_status(libc::SIGABRT | 0x80), 134);
+    }
+}

@@ -1,0 +1,51 @@
+//! `vdbg replay`: which way of replaying, and the opening of the recording.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use commands::Debugger;
+use tracer::{OpenOptions, Session};
+
+use crate::{autopilot, batch, cli, interrupt, out, prompt};
+
+pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
+    let directory = trace::resolve(options.directory.as_deref())?;
+    let session = Session::open(&directory, OpenOptions { any_machine: options.any_machine })?;
+    warn_of_damage(&session);
+    interrupt::install(session.interrupt())?;
+    if options.autopilot {
+        return autopilot::run(session);
+    }
+    let given = !options.files.is_empty() || !options.commands.is_empty();
+    let terminal = std::io::stdin().is_terminal();
+    let mut batch = batch::Batch { debugger: Debugger::new(session), json: options.json };
+    let commands = options.files.iter().map(|file| batch::read_file(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let lines = commands.iter().flat_map(|text| text.lines()).chain(options.commands.iter().map(String::as_str));
+    if !batch.run(lines)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match (options.batch, given, terminal) {
+        (true, true, _) => Ok(ExitCode::SUCCESS),
+        (false, _, true) => prompt::run(batch.debugger, options.json),
+        // Without a terminal the commands that were given are all, unless there are none.
+        (false, true, false) => Ok(ExitCode::SUCCESS),
+        (_, false, _) => {
+            batch.run_input(std::io::stdin().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn warn_of_damage(session: &Session) {
+    if let Some(damage) = session.trace().damage() {
+        out::error(&format!(
+            "warning: the recording is damaged ({damage}); its first {} events can be replayed",
+            session.trace().len()
+        ));
+    } else if session.trace().end().is_none() {
+        out::error(&format!(
+            "warning: the recorder was stopped before the program ended; what it recorded until then, {} events, can be replayed",
+            session.trace().len()
+        ));
+    }
+}
