@@ -123,6 +123,7 @@ total, text = 0, ''
 while ticks < int(sys.argv[2]):
     total = (total * 7 + len(text)) % 1000003
     text = text[-50:] + chr(97 + total % 26)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 ";
     let (pid_file, wanted) = (scratch("pid"), "60");
     let pid_path = pid_file.to_string_lossy().into_owned();
