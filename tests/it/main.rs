@@ -3,6 +3,7 @@
 mod behaviours;
 mod generated;
 mod real;
+mod recorder;
 
 use std::path::PathBuf;
 
