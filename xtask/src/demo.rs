@@ -8,14 +8,8 @@ use anyhow::{Result, bail};
 use crate::{check, fresh_directory, packages, release_vdbg, root};
 
 /// What is done in the replay, one command after the other.
-const SESSION: [&str; 6] = [
-    "continue",
-    "backtrace",
-    "print books.newest",
-    "watch books.newest",
-    "reverse-continue",
-    "backtrace",
-];
+const SESSION: [&str; 6] =
+    ["continue", "backtrace", "print books.newest", "watch books.newest", "reverse-continue", "backtrace"];
 
 /// The guilty line, which the session has to find.
 const GUILTY: &str = "books.journal[books.used] = entry;";

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 pub(crate) type Need = (&'static str, &'static str);
 
 /// What building debuggees needs.
-pub(crate) const COMPILER: &[Need] = &[("gcc", "gcc"), ("as", "binutils"), ("/usr/include/stdio.h", "libc6-dev")];
+pub(crate) const COMPILER: &[Need] =
+    &[("gcc", "gcc"), ("as", "binutils"), ("/usr/include/stdio.h", "libc6-dev")];
 
 /// What the tests need besides.
 pub(crate) const TESTS: &[Need] = &[
@@ -23,7 +24,8 @@ pub(crate) const TESTS: &[Need] = &[
 
 /// Makes sure that all of these are there.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&str> = needs.iter().filter(|(program, _)| !exists(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        needs.iter().filter(|(program, _)| !exists(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -68,7 +68,8 @@ impl Debugger {
         if frame.pc == entry {
             return self.back_into_caller(home);
         }
-        let mut stops: Vec<Internal> = line_starts(&symbols, frame.pc, entry).map(|at| home.stop(at)).collect();
+        let mut stops: Vec<Internal> =
+            line_starts(&symbols, frame.pc, entry).map(|at| home.stop(at)).collect();
         let lines = stops.len();
         stops.push(home.stop(entry));
         if into {
@@ -122,7 +123,8 @@ impl Debugger {
         let mut stops = vec![home.stop(start)];
         // A line that was entered by a jump into its middle is left before its beginning comes.
         let entry = entry_of(&symbols, frame.pc).unwrap_or(start);
-        stops.extend(line_starts(&symbols, frame.pc, entry).filter(|at| *at != start).map(|at| home.stop(at)));
+        stops
+            .extend(line_starts(&symbols, frame.pc, entry).filter(|at| *at != start).map(|at| home.stop(at)));
         Ok(match self.go(Direction::Backward, Mode::Run, &stops)? {
             Halt::Internal(_) => Halt::Step,
             halt => halt,

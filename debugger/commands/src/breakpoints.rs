@@ -34,7 +34,11 @@ impl Debugger {
         let image = self.image(self.thread()?)?;
         let of_image = (!places.is_empty()).then(|| (image, places.clone()));
         let kind = Kind::Break { spec, places: BTreeMap::from_iter(of_image) };
-        let text = if place.is_empty() { places.first().map_or(String::new(), place_text) } else { place.to_owned() };
+        let text = if place.is_empty() {
+            places.first().map_or(String::new(), place_text)
+        } else {
+            place.to_owned()
+        };
         let point = self.points.add(&text, kind, temporary);
         point.condition = condition.map(str::to_owned);
         point.thread = thread;
@@ -43,13 +47,22 @@ impl Debugger {
         self.find_places();
         let name = if temporary { "Temporary breakpoint" } else { "Breakpoint" };
         match places.as_slice() {
-            [] => reply.line(format!("{name} {id} ({text}) is pending: the library with it is loaded later.")),
+            [] => {
+                reply.line(format!("{name} {id} ({text}) is pending: the library with it is loaded later."))
+            }
             [place] => reply.line(format!("{name} {id} at {:#x}{}", place.address, self.where_text(place))),
             [place, ..] => {
-                reply.line(format!("{name} {id} at {:#x}: {text}. ({} locations)", place.address, places.len()));
+                reply.line(format!(
+                    "{name} {id} at {:#x}: {text}. ({} locations)",
+                    place.address,
+                    places.len()
+                ));
             }
         }
-        reply.set("breakpoint", json!({ "number": id, "places": places.iter().map(place_json).collect::<Vec<_>>() }));
+        reply.set(
+            "breakpoint",
+            json!({ "number": id, "places": places.iter().map(place_json).collect::<Vec<_>>() }),
+        );
         Ok(Flow::Continue)
     }
 
@@ -59,14 +72,17 @@ impl Debugger {
         let Some(at) = padded else { return Ok((text, None)) };
         let number = text[at + "thread ".len()..].trim();
         let thread = number.parse().ok().and_then(|number| self.threads.thread(number));
-        let thread = thread
-            .ok_or_else(|| CommandError::Other(format!("there is no thread {number}; `info threads` lists them")))?;
+        let thread = thread.ok_or_else(|| {
+            CommandError::Other(format!("there is no thread {number}; `info threads` lists them"))
+        })?;
         Ok((text[..at].trim(), Some(thread)))
     }
 
     fn where_text(&self, place: &Place) -> String {
         match (&place.file, &place.function) {
-            (Some(file), _) if place.line != 0 => format!(": file {}, line {}.", self.short_path(file), place.line),
+            (Some(file), _) if place.line != 0 => {
+                format!(": file {}, line {}.", self.short_path(file), place.line)
+            }
             (_, Some(function)) => format!(" in {function}"),
             _ => String::new(),
         }
@@ -159,7 +175,9 @@ impl Debugger {
         };
         let gone: Vec<u32> = self.points.all.iter().filter(|point| at(point)).map(|point| point.id).collect();
         if gone.is_empty() {
-            return Err(CommandError::other("there is no breakpoint at this place; `info breakpoints` lists them"));
+            return Err(CommandError::other(
+                "there is no breakpoint at this place; `info breakpoints` lists them",
+            ));
         }
         self.points.all.retain(|point| !gone.contains(&point.id));
         let list = gone.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
@@ -270,7 +288,9 @@ impl Debugger {
                 let all: Vec<&Place> = places.values().flatten().collect();
                 match all.as_slice() {
                     [] => reply.line(format!("{head} {:<18} {}", "<PENDING>", point.text)),
-                    [place] => reply.line(format!("{head} {:#018x} {}", place.address, self.what_text(place))),
+                    [place] => {
+                        reply.line(format!("{head} {:#018x} {}", place.address, self.what_text(place)))
+                    }
                     places => {
                         reply.line(format!("{head} {:<18} {}", "<MULTIPLE>", point.text));
                         for (index, place) in places.iter().enumerate() {

@@ -31,9 +31,9 @@ impl Debugger {
     }
 
     fn complete_argument(&mut self, command: &Command, line: &str, after: usize) -> Completions {
-        let start = line.rfind(|letter: char| !is_name(letter)).map_or(after, |at| {
-            at + line[at..].chars().next().map_or(1, char::len_utf8)
-        });
+        let start = line
+            .rfind(|letter: char| !is_name(letter))
+            .map_or(after, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
         let start = start.max(after);
         let word = &line[start..];
         match command.argument {
@@ -65,7 +65,8 @@ impl Debugger {
         let Ok(symbols) = self.symbols() else { return Vec::new() };
         let mut words = symbols.complete_function(word, CANDIDATES_MAX);
         let files = symbols.source_files();
-        let names = files.iter().map(|path| crate::threads::base_name(path)).filter(|name| name.starts_with(word));
+        let names =
+            files.iter().map(|path| crate::threads::base_name(path)).filter(|name| name.starts_with(word));
         words.extend(names.map(|name| format!("{name}:")));
         tidy(words)
     }

@@ -243,7 +243,8 @@ impl Debugger {
             ));
         }
         let text = self.values.expand(text).map_err(CommandError::Other)?;
-        self.with_context(|context| context.eval(&text))?.map_err(|error| CommandError::expression(&text, error))
+        self.with_context(|context| context.eval(&text))?
+            .map_err(|error| CommandError::expression(&text, error))
     }
 
     /// The value of an expression as a number.

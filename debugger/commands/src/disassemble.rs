@@ -1,6 +1,9 @@
 //! `disassemble` and `x/i`.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, IntelFormatter, SymbolResolver, SymbolResult};
+use iced_x86::{
+    Decoder, DecoderOptions, Formatter, GasFormatter, Instruction, IntelFormatter, SymbolResolver,
+    SymbolResult,
+};
 use serde_json::json;
 use std::rc::Rc;
 use symbols::Symbols;
@@ -82,7 +85,8 @@ impl Debugger {
         reply.line(format!("Dump of assembler code for function {name}:"));
         let mut list = Vec::new();
         for range in ranges {
-            let bytes = self.read_bytes(range.start, (range.end - range.start).min(CODE_BYTES_MAX) as usize)?;
+            let bytes =
+                self.read_bytes(range.start, (range.end - range.start).min(CODE_BYTES_MAX) as usize)?;
             self.show_code(&bytes, range.start, usize::MAX, Style::of(format), reply, &mut list)?;
         }
         reply.line("End of assembler dump.");
@@ -148,7 +152,9 @@ impl Debugger {
 
     fn show_line_of(&mut self, symbols: &Symbols, at: u64, last: &mut Option<u32>, reply: &mut Reply<'_>) {
         let location = symbols.location(at);
-        let Some(file) = location.file.filter(|_| location.line != 0 && *last != Some(location.line)) else { return };
+        let Some(file) = location.file.filter(|_| location.line != 0 && *last != Some(location.line)) else {
+            return;
+        };
         *last = Some(location.line);
         let text = self.source_text(&file, location.line).unwrap_or_default();
         reply.line(format!("{}:{}\t{text}", self.short_path(&file), location.line));

@@ -30,7 +30,9 @@ pub fn event_json(trace: &Reader, number: u64) -> Result<Json, TraceError> {
         "rip": format!("{:#x}", event.registers.rip),
         "text": what(&event),
     });
-    if let EventKind::Syscall { result, writes, .. } | EventKind::SyscallExit { result, writes, .. } = &event.kind {
+    if let EventKind::Syscall { result, writes, .. } | EventKind::SyscallExit { result, writes, .. } =
+        &event.kind
+    {
         json["call"] = call_name(event.registers.orig_rax).into();
         json["result"] = (*result).into();
         json["written_bytes"] = writes.iter().map(|write| write.data.len).sum::<u64>().into();
@@ -104,7 +106,9 @@ fn call(event: &Event) -> String {
     let values = event.registers.arguments();
     let name = call_name(event.registers.orig_rax);
     let arguments = match row(event.registers.orig_rax) {
-        Some(row) => row.args.iter().zip(values).map(|(argument, value)| argument_text(argument, value)).collect(),
+        Some(row) => {
+            row.args.iter().zip(values).map(|(argument, value)| argument_text(argument, value)).collect()
+        }
         None => values.iter().map(|value| format!("{value:#x}")).collect::<Vec<_>>(),
     };
     format!("{name}({})", arguments.join(", "))
@@ -148,4 +152,3 @@ fn effect_text(effect: &Effect) -> String {
         Effect::Exec(image) => format!("  [runs {}: {}]", image.path, image.arguments.join(" ")),
     }
 }
-

@@ -59,7 +59,8 @@ impl Debugger {
     pub(crate) fn show_source_line(&mut self, frame: &Frame, alone: bool, reply: &mut Reply<'_>) {
         let location = &frame.location;
         let Some(file) = location.file.clone().filter(|_| location.line != 0) else { return };
-        let address = if is_at_line(frame) || !alone { String::new() } else { format!("{:#018x}\t", frame.pc) };
+        let address =
+            if is_at_line(frame) || !alone { String::new() } else { format!("{:#018x}\t", frame.pc) };
         match self.source_text(&file, location.line) {
             Ok(text) => reply.line(format!("{address}{}\t{text}", location.line)),
             Err(_) => {
@@ -136,7 +137,12 @@ impl Debugger {
         main.map_or(frames.len(), |main| main + 1)
     }
 
-    fn show_locals_of(&mut self, level: usize, indent: &str, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    fn show_locals_of(
+        &mut self,
+        level: usize,
+        indent: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
         let locals = self.with_frame(level, |context| {
             let text = |variable: &symbols::Variable| {
                 format!("{} = {}", variable.name, context.format_short(&context.value_of(variable)))
@@ -159,15 +165,21 @@ impl Debugger {
     ) -> Result<Flow, CommandError> {
         if !arguments.is_empty() {
             let arguments = arguments.strip_prefix("level ").unwrap_or(arguments);
-            let level = parse::number(arguments)
-                .ok_or_else(|| CommandError::Other(format!("\"{arguments}\" is no frame number; `bt` lists them")))?;
+            let level = parse::number(arguments).ok_or_else(|| {
+                CommandError::Other(format!("\"{arguments}\" is no frame number; `bt` lists them"))
+            })?;
             self.select_frame(level as usize)?;
         }
         self.show_selected(reply)
     }
 
     /// `up [N]` and `down [N]`.
-    pub(crate) fn move_frame(&mut self, by: i64, arguments: &str, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
+    pub(crate) fn move_frame(
+        &mut self,
+        by: i64,
+        arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
         let count = i64::try_from(self.count_argument(arguments)?).unwrap_or(i64::MAX);
         let level = self.focus.level as i64;
         let wanted = level.saturating_add(by.saturating_mul(count));
@@ -188,7 +200,9 @@ impl Debugger {
         self.unwind(level.saturating_add(1))?;
         if level >= self.focus.frames.len() {
             let count = self.focus.frames.len();
-            return Err(CommandError::Other(format!("there is no frame {level}: the stack has {count}; `bt` lists them")));
+            return Err(CommandError::Other(format!(
+                "there is no frame {level}: the stack has {count}; `bt` lists them"
+            )));
         }
         self.focus.level = level;
         self.listing.forget();
@@ -223,7 +237,11 @@ impl Debugger {
         self.unwind(frame.level + 2)?;
         if let Some(caller) = self.focus.frames.get(frame.level + 1).cloned() {
             let how = if frame.inlined { "inlined into" } else { "called from" };
-            reply.line(format!(" {how} {:#x} ({})", caller.pc, caller.location.function.as_deref().unwrap_or("??")));
+            reply.line(format!(
+                " {how} {:#x} ({})",
+                caller.pc,
+                caller.location.function.as_deref().unwrap_or("??")
+            ));
         }
         let module = frame.module().map(|module| module.name().to_owned());
         reply.line(format!(" code from {}", module.as_deref().unwrap_or("no known file")));
@@ -238,5 +256,8 @@ pub(crate) fn is_at_line(frame: &Frame) -> bool {
 }
 
 fn usage_backtrace(word: &str) -> CommandError {
-    CommandError::Usage { what: format!("\"{word}\" is no number of frames"), usage: "backtrace [N|-N] [full]" }
+    CommandError::Usage {
+        what: format!("\"{word}\" is no number of frames"),
+        usage: "backtrace [N|-N] [full]",
+    }
 }

@@ -38,7 +38,10 @@ pub(crate) fn help(arguments: &str, reply: &mut Reply<'_>) -> Result<Flow, Comma
 fn overview(reply: &mut Reply<'_>) {
     for (group, title) in GROUPS {
         reply.line(format!("{title}:"));
-        COMMANDS.iter().filter(|command| command.group == group).for_each(|command| reply.line(summary(command)));
+        COMMANDS
+            .iter()
+            .filter(|command| command.group == group)
+            .for_each(|command| reply.line(summary(command)));
     }
     reply.line("A command may be cut short while it stays unique. An empty line repeats the last one.");
     reply.line("`help COMMAND` says more.");

@@ -23,7 +23,10 @@ impl Debugger {
         let (word, rest) = parse::first_word(arguments);
         if word.is_empty() {
             let names: Vec<&str> = table::INFO.iter().map(|command| command.name).collect();
-            return Err(CommandError::Usage { what: format!("say what: {}", names.join(", ")), usage: "info WHAT" });
+            return Err(CommandError::Usage {
+                what: format!("say what: {}", names.join(", ")),
+                usage: "info WHAT",
+            });
         }
         let command = table::find(table::INFO, word).map_err(|error| match error {
             CommandError::Unknown(word) => {
@@ -62,7 +65,9 @@ impl Debugger {
         for word in arguments.split_whitespace() {
             let name = word.strip_prefix('$').unwrap_or(word);
             if symbols::Registers::part(name).is_none() {
-                return Err(CommandError::Other(format!("there is no register {name}; `info registers` lists them")));
+                return Err(CommandError::Other(format!(
+                    "there is no register {name}; `info registers` lists them"
+                )));
             }
             show(name, frame.registers.by_name(name), reply);
         }
@@ -101,11 +106,16 @@ impl Debugger {
             (variables.iter().map(text).collect::<Vec<_>>(), frame.location.has_debug_info)
         })?;
         match (all.is_empty(), known) {
-            (true, false) => reply.line("No symbol table info available: the function has no debug information."),
+            (true, false) => {
+                reply.line("No symbol table info available: the function has no debug information.")
+            }
             (true, true) => reply.line(if arguments { "No arguments." } else { "No locals." }),
             _ => all.iter().for_each(|(name, value)| reply.line(format!("{name} = {value}"))),
         }
-        reply.set("variables", all.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>());
+        reply.set(
+            "variables",
+            all.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>(),
+        );
         Ok(Flow::Continue)
     }
 
@@ -120,9 +130,10 @@ impl Debugger {
         let mut list = Vec::new();
         reply.line("From                To                  Debug  File");
         for module in symbols.modules() {
-            let (start, end) = module.ranges().iter().fold((u64::MAX, 0), |(start, end), range| {
-                (start.min(range.start), end.max(range.end))
-            });
+            let (start, end) = module
+                .ranges()
+                .iter()
+                .fold((u64::MAX, 0), |(start, end), range| (start.min(range.start), end.max(range.end)));
             let debug = module.image().has_debug_info();
             let word = if debug { "yes" } else { "no" };
             reply.line(format!("{start:#018x}  {end:#018x}  {word:<5}  {}", module.name()));
@@ -144,7 +155,9 @@ impl Debugger {
             Some(file) => {
                 reply.line(format!("Current source file is {file}"));
                 if let Err(error) = self.source_text(file, frame.location.line.max(1)) {
-                    reply.line(format!("It cannot be shown: {error}; set substitute-path FROM TO says where it is"));
+                    reply.line(format!(
+                        "It cannot be shown: {error}; set substitute-path FROM TO says where it is"
+                    ));
                 }
                 reply.set("file", file.as_ref());
             }
@@ -161,7 +174,8 @@ impl Debugger {
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
         let symbols = self.symbols()?;
-        let files: Vec<_> = symbols.source_files().into_iter().filter(|file| file.contains(arguments)).collect();
+        let files: Vec<_> =
+            symbols.source_files().into_iter().filter(|file| file.contains(arguments)).collect();
         if files.is_empty() {
             reply.line("No source files are known: the program has no debug information.");
         }
@@ -185,12 +199,19 @@ impl Debugger {
         let symbols = self.symbols()?;
         for place in places {
             let Some(file) = place.file.as_ref().filter(|_| place.line != 0) else {
-                reply.line(format!("No line number information for address {}", self.address_text(place.address)?));
+                reply.line(format!(
+                    "No line number information for address {}",
+                    self.address_text(place.address)?
+                ));
                 continue;
             };
             let end = symbols.line_range(place.address).map_or(place.address, |range| range.end);
             let (start, end) = (self.address_text(place.address)?, self.address_text(end)?);
-            reply.line(format!("Line {} of \"{}\" starts at address {start} and ends at {end}.", place.line, self.short_path(file)));
+            reply.line(format!(
+                "Line {} of \"{}\" starts at address {start} and ends at {end}.",
+                place.line,
+                self.short_path(file)
+            ));
         }
         Ok(Flow::Continue)
     }
@@ -272,8 +293,12 @@ impl Debugger {
         for mapping in &mappings {
             let bit = |bit: i32, letter: char| if mapping.protection & bit != 0 { letter } else { '-' };
             let access: String =
-                [bit(libc::PROT_READ, 'r'), bit(libc::PROT_WRITE, 'w'), bit(libc::PROT_EXEC, 'x')].into_iter().collect();
-            reply.line(format!("{:#018x} {:#018x} {access} {}", mapping.start, mapping.end, mapping.name).trim_end());
+                [bit(libc::PROT_READ, 'r'), bit(libc::PROT_WRITE, 'w'), bit(libc::PROT_EXEC, 'x')]
+                    .into_iter()
+                    .collect();
+            reply.line(
+                format!("{:#018x} {:#018x} {access} {}", mapping.start, mapping.end, mapping.name).trim_end(),
+            );
         }
         let json = |mapping: &trace::Mapping| json!({ "start": mapping.start, "end": mapping.end, "name": mapping.name });
         reply.set("mappings", mappings.iter().map(json).collect::<Vec<_>>());

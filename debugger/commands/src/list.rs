@@ -54,7 +54,10 @@ impl Debugger {
         }
         let end = first.saturating_add(lines.len() as u32);
         reply.set("file", file.as_str());
-        reply.set("lines", lines.iter().map(|(number, text)| json!({ "line": number, "text": text })).collect::<Vec<_>>());
+        reply.set(
+            "lines",
+            lines.iter().map(|(number, text)| json!({ "line": number, "text": text })).collect::<Vec<_>>(),
+        );
         self.listing.shown = Some((file, first, end));
         Ok(Flow::Continue)
     }

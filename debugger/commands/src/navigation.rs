@@ -33,7 +33,10 @@ impl Debugger {
         let time_ns = trace.event(event.min(count.saturating_sub(1)))?.time_ns;
         let clock = utc_text(trace.header().started_unix_ns.saturating_add(time_ns));
         let percent = self.percent();
-        reply.line(format!("event {event} of {count} ({percent}%), {} after the start, {clock}", duration_text(time_ns)));
+        reply.line(format!(
+            "event {event} of {count} ({percent}%), {} after the start, {clock}",
+            duration_text(time_ns)
+        ));
         if let Some(thread) = self.session.current_thread() {
             reply.line(format!("{} runs next", self.thread_title(thread)));
             reply.set("thread", self.threads.number(thread));
@@ -65,18 +68,21 @@ impl Debugger {
             "start" | "begin" => return Ok(start),
             "end" => return Ok(end),
             text if text.ends_with('%') => {
-                let percent: f64 = fraction(&text[..text.len() - 1]).ok_or_else(|| usage(format!("\"{text}\" is no percentage")))?;
+                let percent: f64 = fraction(&text[..text.len() - 1])
+                    .ok_or_else(|| usage(format!("\"{text}\" is no percentage")))?;
                 if percent > 100.0 {
                     return Err(usage(format!("{text} is past the end")));
                 }
                 (percent / 100.0 * self.session.trace().len() as f64) as u64
             }
             text if text.ends_with('s') => {
-                let seconds = fraction(&text[..text.len() - 1]).ok_or_else(|| usage(format!("\"{text}\" is no time in seconds")))?;
+                let seconds = fraction(&text[..text.len() - 1])
+                    .ok_or_else(|| usage(format!("\"{text}\" is no time in seconds")))?;
                 self.event_at((seconds * NS_PER_SECOND) as u64)?
             }
             text => {
-                let event = parse::number(text).ok_or_else(|| usage(format!("\"{text}\" is no event number")))?;
+                let event =
+                    parse::number(text).ok_or_else(|| usage(format!("\"{text}\" is no event number")))?;
                 if event > self.session.trace().len() {
                     return Err(CommandError::Other(format!(
                         "event {event} is past the end: the recording has {} events",
@@ -134,7 +140,11 @@ impl Debugger {
         self.last_mark += 1;
         let (number, position) = (self.last_mark, self.session.position().clone());
         let text = self.frame_text(0).unwrap_or_default();
-        reply.line(format!("Checkpoint {number} at event {} ({}%): {text}", position.event, self.percent_of(&position)));
+        reply.line(format!(
+            "Checkpoint {number} at event {} ({}%): {text}",
+            position.event,
+            self.percent_of(&position)
+        ));
         reply.set("number", number);
         self.marks.push(Mark { number, position, text });
         Ok(Flow::Continue)
@@ -157,7 +167,9 @@ impl Debugger {
     fn mark(&self, text: &str) -> Result<&Mark, CommandError> {
         let number = text.parse().ok();
         let found = self.marks.iter().find(|mark| Some(mark.number) == number);
-        found.ok_or_else(|| CommandError::Other(format!("there is no checkpoint {text}; `info checkpoints` lists them")))
+        found.ok_or_else(|| {
+            CommandError::Other(format!("there is no checkpoint {text}; `info checkpoints` lists them"))
+        })
     }
 
     /// `delete checkpoint N`.
@@ -179,7 +191,10 @@ impl Debugger {
         }
         for mark in &self.marks {
             let percent = self.percent_of(&mark.position);
-            reply.line(format!("{:<3} event {} ({percent}%): {}", mark.number, mark.position.event, mark.text));
+            reply.line(format!(
+                "{:<3} event {} ({percent}%): {}",
+                mark.number, mark.position.event, mark.text
+            ));
         }
         let list: Vec<_> = self
             .marks

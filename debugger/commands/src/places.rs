@@ -53,7 +53,8 @@ pub(crate) fn at_address(symbols: &Symbols, address: u64) -> Place {
 
 /// Whether a path ends with these components.
 pub(crate) fn is_suffix(path: &str, suffix: &str) -> bool {
-    path.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('/') || suffix.starts_with('/'))
+    path.strip_suffix(suffix)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('/') || suffix.starts_with('/'))
 }
 
 impl Debugger {
@@ -107,9 +108,8 @@ impl Debugger {
         let text = match spec {
             Linespec::FileLine(file, line) => {
                 let symbols = self.symbols();
-                let known = symbols.is_ok_and(|symbols| {
-                    symbols.source_files().iter().any(|path| is_suffix(path, file))
-                });
+                let known = symbols
+                    .is_ok_and(|symbols| symbols.source_files().iter().any(|path| is_suffix(path, file)));
                 match known {
                     true => format!("there is no code at or after line {line} of {file}"),
                     false => format!(

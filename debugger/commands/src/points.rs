@@ -150,7 +150,8 @@ impl Points {
     /// Some breakpoint may have places in code that is not mapped yet.
     pub(crate) fn wants_code_changes(&self) -> bool {
         self.all.iter().any(|point| {
-            point.enabled && matches!(&point.kind, Kind::Break { spec, .. } if !matches!(spec, Linespec::Address(_)))
+            point.enabled
+                && matches!(&point.kind, Kind::Break { spec, .. } if !matches!(spec, Linespec::Address(_)))
         })
     }
 
@@ -162,7 +163,11 @@ impl Points {
                 Kind::Break { places, .. } => {
                     let of_image = |(image, places): (&u64, &Vec<Place>)| {
                         let image = *image;
-                        let point = |place: &Place| tracer::Breakpoint { id: point.id, address: place.address, image };
+                        let point = |place: &Place| tracer::Breakpoint {
+                            id: point.id,
+                            address: place.address,
+                            image,
+                        };
                         places.iter().map(point).collect::<Vec<_>>()
                     };
                     stops.breakpoints.extend(places.iter().flat_map(of_image));
@@ -182,7 +187,8 @@ impl Points {
     /// How many debug registers the enabled watchpoints take.
     pub(crate) fn pieces(&self) -> usize {
         let stops = self.stops();
-        let pieces = |point: &tracer::Watchpoint| tracer::Watch::pieces(point.address, point.len, point.reads).len();
+        let pieces =
+            |point: &tracer::Watchpoint| tracer::Watch::pieces(point.address, point.len, point.reads).len();
         stops.watchpoints.iter().map(pieces).sum()
     }
 }

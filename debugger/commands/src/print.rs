@@ -118,7 +118,8 @@ impl Debugger {
             let name = signature.split(" (").next().filter(|name| *name != "void" && *name != "()")?;
             let ty = context.type_of(name).ok()?;
             let is_float = matches!(name, "float" | "double" | "f32" | "f64");
-            let raw = if is_float { frame.registers.by_name("xmm0")? } else { frame.registers.by_name("rax")? };
+            let raw =
+                if is_float { frame.registers.by_name("xmm0")? } else { frame.registers.by_name("rax")? };
             let size = usize::try_from(ty.size()).ok().filter(|size| (1..=8).contains(size))?;
             let bytes = raw.to_le_bytes().get(..size)?.to_vec();
             Some(Value::in_register(ty, bytes))
@@ -164,7 +165,10 @@ impl Debugger {
         let shown = self.eval(text).and_then(|value| self.format_value(&value, format_letter(format)?));
         if let Ok(shown) = shown {
             let slash = if format.is_empty() { String::new() } else { format!("/{format}") };
-            reply.line(format!("{number}: {slash}{}{text} = {shown}", if slash.is_empty() { "" } else { " " }));
+            reply.line(format!(
+                "{number}: {slash}{}{text} = {shown}",
+                if slash.is_empty() { "" } else { " " }
+            ));
         }
     }
 
@@ -179,9 +183,18 @@ impl Debugger {
             reply.line("There are no auto-display expressions now.");
         }
         for (number, format, text) in &self.displays {
-            reply.line(format!("{number}: {text}{}", if format.is_empty() { String::new() } else { format!(" (/{format})") }));
+            reply.line(format!(
+                "{number}: {text}{}",
+                if format.is_empty() { String::new() } else { format!(" (/{format})") }
+            ));
         }
-        reply.set("displays", self.displays.iter().map(|(number, _, text)| json!({ "number": number, "expression": text })).collect::<Vec<_>>());
+        reply.set(
+            "displays",
+            self.displays
+                .iter()
+                .map(|(number, _, text)| json!({ "number": number, "expression": text }))
+                .collect::<Vec<_>>(),
+        );
         Ok(Flow::Continue)
     }
 }

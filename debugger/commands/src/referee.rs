@@ -54,7 +54,8 @@ pub(crate) struct Referee<'a> {
 
 impl Judge for Referee<'_> {
     fn judge(&mut self, session: &Session, hit: &Hit) -> Verdict {
-        let wanted: Vec<u32> = hit.ids.iter().copied().filter(|id| self.is_wanted(session, hit, *id)).collect();
+        let wanted: Vec<u32> =
+            hit.ids.iter().copied().filter(|id| self.is_wanted(session, hit, *id)).collect();
         if wanted.is_empty() {
             return Verdict::Pass;
         }
@@ -126,7 +127,12 @@ impl Referee<'_> {
         true
     }
 
-    fn condition_holds(&mut self, session: &Session, thread: ThreadId, condition: &str) -> Result<bool, String> {
+    fn condition_holds(
+        &mut self,
+        session: &Session,
+        thread: ThreadId,
+        condition: &str,
+    ) -> Result<bool, String> {
         let symbols = self.spaces.symbols(session, thread).map_err(|error| error.to_string())?;
         let registers = spaces::registers(session, thread).map_err(|error| error.to_string())?;
         let memory = ThreadMemory { session, thread };
@@ -163,6 +169,7 @@ fn lives(symbols: &Symbols, registers: &symbols::Registers, memory: &dyn Memory,
     // A stack deeper than was looked at is taken as alive: better a stop too many.
     frames.len() >= SCOPE_FRAMES_MAX
         || frames.iter().any(|frame| {
-            frame.cfa == Some(scope.cfa) && (scope.function.is_none() || entry(frame.lookup_pc) == scope.function)
+            frame.cfa == Some(scope.cfa)
+                && (scope.function.is_none() || entry(frame.lookup_pc) == scope.function)
         })
 }

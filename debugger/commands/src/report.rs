@@ -88,7 +88,9 @@ impl Debugger {
         let pc = self.frame()?.pc;
         let symbols = self.symbols()?;
         let (writer, here) = (symbols.location(pc.wrapping_sub(1)), symbols.location(pc));
-        let Some(file) = writer.file.clone().filter(|_| (&writer.file, writer.line) != (&here.file, here.line)) else {
+        let Some(file) =
+            writer.file.clone().filter(|_| (&writer.file, writer.line) != (&here.file, here.line))
+        else {
             return Ok(None);
         };
         let text = self.source_text(&file, writer.line).unwrap_or_default();
@@ -116,7 +118,8 @@ impl Debugger {
 
     fn say_thread(&mut self, before: &Before, reply: &mut Reply<'_>) {
         let now = self.session.current_thread();
-        if now != before.thread && before.thread.is_some()
+        if now != before.thread
+            && before.thread.is_some()
             && let Some(thread) = now
         {
             reply.line(format!("[Switching to {}]", self.thread_title(thread)));
@@ -150,7 +153,10 @@ impl Debugger {
             Some((old, new)) => {
                 let (old, new) = (self.watched_text(watched, old)?, self.watched_text(watched, new)?);
                 reply.line(format!("Old value = {old}\nNew value = {new}"));
-                reply.set("watch", json!({ "number": id, "expression": watched.expression, "old": old, "new": new }));
+                reply.set(
+                    "watch",
+                    json!({ "number": id, "expression": watched.expression, "old": old, "new": new }),
+                );
             }
             None => {
                 let mut bytes = vec![0; watched.len as usize];
@@ -240,19 +246,30 @@ pub(crate) fn function_name(frame: &Frame) -> Option<String> {
 }
 
 fn say_signal(signal: i32, fatal: bool, reply: &mut Reply<'_>) {
-    let verb = if fatal { "\nProgram is about to be terminated by signal" } else { "\nProgram received signal" };
+    let verb =
+        if fatal { "\nProgram is about to be terminated by signal" } else { "\nProgram received signal" };
     // A fault is what people look for; gdb's words for it are known to everybody.
     let verb = if is_fault(signal) { "\nProgram received signal" } else { verb };
     reply.line(format!("{verb} {}.", signal_text(signal)));
 }
 
 fn is_fault(signal: i32) -> bool {
-    matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGABRT | libc::SIGTRAP | libc::SIGSYS)
+    matches!(
+        signal,
+        libc::SIGSEGV
+            | libc::SIGBUS
+            | libc::SIGILL
+            | libc::SIGFPE
+            | libc::SIGABRT
+            | libc::SIGTRAP
+            | libc::SIGSYS
+    )
 }
 
 /// A signal's name and what it means, as gdb says it.
 pub(crate) fn signal_text(signal: i32) -> String {
-    let name = u32::try_from(signal).ok().and_then(syscalls::signal_name).map_or(format!("{signal}"), str::to_owned);
+    let name =
+        u32::try_from(signal).ok().and_then(syscalls::signal_name).map_or(format!("{signal}"), str::to_owned);
     let meaning = match signal {
         libc::SIGHUP => "Hangup",
         libc::SIGINT => "Interrupt",

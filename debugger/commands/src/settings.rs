@@ -16,15 +16,8 @@ pub(crate) const LIST_LINES: u32 = 10;
 const SOURCE_BYTES_MAX: u64 = 16 << 20;
 
 /// Signals that stop even when the program handles them: those of an instruction that went wrong.
-const STOPPING: [i32; 7] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-    libc::SIGABRT,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
+const STOPPING: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS];
 
 /// What the user can set.
 #[derive(Debug)]
@@ -90,7 +83,8 @@ impl Debugger {
                 return Ok(Flow::Continue);
             }
             // Scripts written for gdb set these; they mean nothing here.
-            "pagination" | "confirm" | "height" | "width" | "print" | "debuginfod" | "breakpoint" | "logging" => {
+            "pagination" | "confirm" | "height" | "width" | "print" | "debuginfod" | "breakpoint"
+            | "logging" => {
                 return Ok(Flow::Continue);
             }
             _ => {}
@@ -137,8 +131,12 @@ impl Debugger {
         let (word, _) = parse::first_word(arguments);
         match word {
             "" | "convenience" | "conv" => {
-                let all: Vec<(String, symbols::Value)> =
-                    self.values.variables().into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+                let all: Vec<(String, symbols::Value)> = self
+                    .values
+                    .variables()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.clone()))
+                    .collect();
                 if all.is_empty() {
                     reply.line("No convenience variables; `set $name = …` makes one.");
                 }
@@ -210,5 +208,7 @@ fn signal_number(name: &str) -> Option<i32> {
     let upper = name.to_uppercase();
     let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
     let by_name = (1..=64).find(|signal| syscalls::signal_name(*signal) == Some(full.as_str()));
-    by_name.or_else(|| name.parse().ok().filter(|number| (1..=64).contains(number))).map(|number| number as i32)
+    by_name
+        .or_else(|| name.parse().ok().filter(|number| (1..=64).contains(number)))
+        .map(|number| number as i32)
 }

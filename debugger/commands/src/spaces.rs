@@ -81,7 +81,11 @@ impl Spaces {
     }
 
     /// The modules of a thread's address space.
-    pub(crate) fn symbols(&mut self, session: &Session, thread: ThreadId) -> Result<Rc<Symbols>, TracerError> {
+    pub(crate) fn symbols(
+        &mut self,
+        session: &Session,
+        thread: ThreadId,
+    ) -> Result<Rc<Symbols>, TracerError> {
         let image = session.program(thread)?.0;
         let event = session.position().event;
         if let Some((known, of, symbols)) = self.recent.get(&thread)

@@ -77,7 +77,9 @@ impl Debugger {
         let frame = self.innermost_frame()?;
         let Some(mut line) = Line::of(&symbols, frame.pc) else { return self.leave_function(&frame) };
         let function = symbols.function_range(frame.pc);
-        if stepping == Stepping::Until && let Some(function) = &function {
+        if stepping == Stepping::Until
+            && let Some(function) = &function
+        {
             line.range.start = function.start;
         }
         loop {
@@ -132,7 +134,8 @@ impl Debugger {
             }
             return self.run_to(&[self.at_return(thread, next, before.rsp)?]);
         }
-        let straight = matches!(instruction.flow_control(), FlowControl::Next) && !is_system_call(&instruction);
+        let straight =
+            matches!(instruction.flow_control(), FlowControl::Next) && !is_system_call(&instruction);
         let expected = after.rip == next || after.rip == before.rip;
         if straight && !expected && !line.range.contains(&after.rip) {
             // A signal handler has begun.
@@ -200,7 +203,12 @@ impl Debugger {
     }
 
     /// The return address of a call, when the callee's frame is gone.
-    pub(crate) fn at_return(&self, thread: ThreadId, address: u64, rsp: u64) -> Result<Internal, CommandError> {
+    pub(crate) fn at_return(
+        &self,
+        thread: ThreadId,
+        address: u64,
+        rsp: u64,
+    ) -> Result<Internal, CommandError> {
         Ok(Internal { address, image: self.image(thread)?, thread, test: Test::StackFrom(rsp) })
     }
 
@@ -225,9 +233,12 @@ impl Debugger {
             wanted += 8;
         };
         match (caller, frame.cfa) {
-            (Some(caller), Some(cfa)) if !frame.signal => {
-                Ok(Internal { address: caller.pc, image: self.image(thread)?, thread, test: Test::StackFrom(cfa) })
-            }
+            (Some(caller), Some(cfa)) if !frame.signal => Ok(Internal {
+                address: caller.pc,
+                image: self.image(thread)?,
+                thread,
+                test: Test::StackFrom(cfa),
+            }),
             (Some(caller), _) => {
                 Ok(Internal { address: caller.pc, image: self.image(thread)?, thread, test: Test::Any })
             }

@@ -241,8 +241,10 @@ mod tests {
     #[test]
     fn names_are_unique() {
         for table in [COMMANDS, INFO] {
-            let mut names: Vec<&str> =
-                table.iter().flat_map(|command| command.aliases.iter().copied().chain([command.name])).collect();
+            let mut names: Vec<&str> = table
+                .iter()
+                .flat_map(|command| command.aliases.iter().copied().chain([command.name]))
+                .collect();
             let count = names.len();
             names.sort_unstable();
             names.dedup();

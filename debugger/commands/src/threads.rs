@@ -39,7 +39,9 @@ impl Debugger {
         let number = self.threads.number(thread);
         let info = self.session.threads().into_iter().find(|info| info.thread == thread);
         match info {
-            Some(info) if info.process != thread.0 => format!("Thread {number} (LWP {thread}, process {})", info.process),
+            Some(info) if info.process != thread.0 => {
+                format!("Thread {number} (LWP {thread}, process {})", info.process)
+            }
             Some(info) => format!("Thread {number} (process {}, {})", info.process, base_name(&info.program)),
             None => format!("Thread {number} (LWP {thread})"),
         }
@@ -121,7 +123,9 @@ impl Debugger {
         let position = self.session.position().clone();
         for thread in threads {
             if *self.session.position() != position {
-                return Err(CommandError::other("the command has moved the session: other threads are left out"));
+                return Err(CommandError::other(
+                    "the command has moved the session: other threads are left out",
+                ));
             }
             self.focus = Focus { thread: Some(thread), ..Focus::default() };
             reply.line(format!("\n{}:", self.thread_title(thread)));
@@ -134,8 +138,10 @@ impl Debugger {
     }
 
     fn existing_thread(&self, number: &str) -> Result<ThreadId, CommandError> {
-        let unknown = || CommandError::Other(format!("there is no thread {number} here; `info threads` lists them"));
-        let thread = number.parse().ok().and_then(|number| self.threads.thread(number)).ok_or_else(unknown)?;
+        let unknown =
+            || CommandError::Other(format!("there is no thread {number} here; `info threads` lists them"));
+        let thread =
+            number.parse().ok().and_then(|number| self.threads.thread(number)).ok_or_else(unknown)?;
         let exists = self.session.threads().iter().any(|info| info.thread == thread);
         exists.then_some(thread).ok_or_else(unknown)
     }

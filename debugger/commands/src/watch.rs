@@ -9,8 +9,8 @@ use crate::error::CommandError;
 use crate::motion::Halt;
 use crate::output::Reply;
 use crate::parse;
-use crate::report::Before;
 use crate::points::{Kind, Scope, Watched};
+use crate::report::Before;
 use crate::spaces::ThreadMemory;
 
 /// The largest value that is watched: with four debug registers of eight bytes.
@@ -43,7 +43,10 @@ impl Debugger {
     ) -> Result<Flow, CommandError> {
         let (text, condition) = parse::split_condition(arguments);
         if text.is_empty() {
-            return Err(CommandError::Usage { what: "an expression is missing".into(), usage: "watch EXPRESSION" });
+            return Err(CommandError::Usage {
+                what: "an expression is missing".into(),
+                usage: "watch EXPRESSION",
+            });
         }
         let mut watched = self.watched(text)?;
         watched.reads = watching != Watching::Changes;
@@ -135,12 +138,17 @@ impl Debugger {
     /// `last EXPRESSION`: back to the write that gave it its present value.
     pub(crate) fn last(&mut self, text: &str, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
         if text.is_empty() {
-            return Err(CommandError::Usage { what: "an expression is missing".into(), usage: "last EXPRESSION" });
+            return Err(CommandError::Usage {
+                what: "an expression is missing".into(),
+                usage: "last EXPRESSION",
+            });
         }
         let mut watched = self.watched(text)?;
         watched.scope = None;
         if Watch::pieces(watched.address, watched.len, false).len() > Watch::PIECES_MAX {
-            return Err(CommandError::Other(format!("{text} lies across too many words to be watched; ask for a member")));
+            return Err(CommandError::Other(format!(
+                "{text} lies across too many words to be watched; ask for a member"
+            )));
         }
         let position = self.session.position().clone();
         let before = self.before();
@@ -170,7 +178,10 @@ impl Debugger {
                 let (old, new) = hit.change.unwrap_or_default();
                 let halt = self.go(Direction::Backward, Mode::Step, &[])?;
                 let (old, new) = (self.watched_text(&watched, &old)?, self.watched_text(&watched, &new)?);
-                reply.line(format!("\n{text}: {old} -> {new}, written here (event {}):", self.session.position().event));
+                reply.line(format!(
+                    "\n{text}: {old} -> {new}, written here (event {}):",
+                    self.session.position().event
+                ));
                 reply.set("last", json!({ "expression": text, "old": old, "new": new }));
                 self.report(&halt, Direction::Backward, &origin.before, reply)?;
                 self.show_nearest_source(reply)?;

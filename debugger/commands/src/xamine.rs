@@ -39,7 +39,8 @@ impl Spec {
     fn parse(text: &str, last: &Examined) -> Result<Spec, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (count, letters) = text.split_at(digits);
-        let count = if count.is_empty() { 1 } else { count.parse().map_err(|_| format!("{count} is too many"))? };
+        let count =
+            if count.is_empty() { 1 } else { count.parse().map_err(|_| format!("{count} is too many"))? };
         if count > COUNT_MAX {
             return Err(format!("{count} is too many: x shows up to {COUNT_MAX} units"));
         }
@@ -54,7 +55,9 @@ impl Spec {
                 'i' | 's' => spec.letter = letter,
                 letter if Format::from_letter(letter).is_some() => spec.letter = letter,
                 letter => {
-                    return Err(format!("there is no format letter {letter}; x knows /xzduotacfsi and the units bhwg"));
+                    return Err(format!(
+                        "there is no format letter {letter}; x knows /xzduotacfsi and the units bhwg"
+                    ));
                 }
             }
         }
@@ -94,7 +97,8 @@ impl Debugger {
             "" => self.examined.next,
             text => self.address_of(text)?,
         };
-        self.examined.letter = if matches!(spec.letter, 'i' | 's') { self.examined.letter } else { spec.letter };
+        self.examined.letter =
+            if matches!(spec.letter, 'i' | 's') { self.examined.letter } else { spec.letter };
         self.examined.unit = spec.unit;
         self.examined.next = match spec.letter {
             'i' => self.show_instructions(address, spec.count, reply)?,
@@ -109,16 +113,23 @@ impl Debugger {
         let value = self.eval(text)?;
         let is_aggregate = value.address().is_some() && value.size() > 8;
         let name = value.type_name();
-        if let Some(address) = value.address().filter(|_| is_aggregate || name.contains('[') || name.contains(" (")) {
+        if let Some(address) =
+            value.address().filter(|_| is_aggregate || name.contains('[') || name.contains(" ("))
+        {
             return Ok(address);
         }
         let number = self.with_context(|context| value.as_u64(context.memory))?;
-        number.or_else(|missing| value.address().ok_or(missing)).map_err(|missing| {
-            CommandError::Other(format!("\"{text}\" is no address: {missing}"))
-        })
+        number
+            .or_else(|missing| value.address().ok_or(missing))
+            .map_err(|missing| CommandError::Other(format!("\"{text}\" is no address: {missing}")))
     }
 
-    fn examine_units(&mut self, address: u64, spec: &Spec, reply: &mut Reply<'_>) -> Result<u64, CommandError> {
+    fn examine_units(
+        &mut self,
+        address: u64,
+        spec: &Spec,
+        reply: &mut Reply<'_>,
+    ) -> Result<u64, CommandError> {
         let format = match spec.letter {
             // gdb pads what `x` shows in hexadecimal.
             'x' => Format::PaddedHex,
@@ -168,7 +179,12 @@ impl Debugger {
         })
     }
 
-    fn examine_texts(&mut self, address: u64, count: u64, reply: &mut Reply<'_>) -> Result<u64, CommandError> {
+    fn examine_texts(
+        &mut self,
+        address: u64,
+        count: u64,
+        reply: &mut Reply<'_>,
+    ) -> Result<u64, CommandError> {
         let mut at = address;
         let mut values = Vec::new();
         for _ in 0..count {

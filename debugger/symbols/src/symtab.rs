@@ -47,9 +47,12 @@ impl SymbolTable {
         let before = self.symbols.get(..end)?;
         let covers = |symbol: &&ElfSymbol| address - symbol.address < symbol.size;
         // Labels without size may sit inside a function: look back a little for one that covers the address.
-        before.iter().rev().take(16).find(covers).or_else(|| {
-            before.last().filter(|last| last.size == 0 && address < last.section_end)
-        })
+        before
+            .iter()
+            .rev()
+            .take(16)
+            .find(covers)
+            .or_else(|| before.last().filter(|last| last.size == 0 && address < last.section_end))
     }
 
     /// Symbols whose demangled name ends with the path `name`.

@@ -42,8 +42,12 @@ pub(crate) fn doctor() -> anyhow::Result<ExitCode> {
 
 fn machine() -> Finding {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpu.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(": "));
-    Finding::Good(format!("processor {}; no hardware counters are needed", name.map_or("of unknown name", |(_, name)| name)))
+    let name =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split_once(": "));
+    Finding::Good(format!(
+        "processor {}; no hardware counters are needed",
+        name.map_or("of unknown name", |(_, name)| name)
+    ))
 }
 
 fn kernel_release() -> (String, Option<(u32, u32)>) {
@@ -55,9 +59,10 @@ fn kernel_release() -> (String, Option<(u32, u32)>) {
 
 fn kernel() -> Finding {
     match kernel_release() {
-        (release, Some(version)) if version < KERNEL_MIN => {
-            Finding::Bad(format!("kernel {release} is too old: use {}.{} or newer", KERNEL_MIN.0, KERNEL_MIN.1))
-        }
+        (release, Some(version)) if version < KERNEL_MIN => Finding::Bad(format!(
+            "kernel {release} is too old: use {}.{} or newer",
+            KERNEL_MIN.0, KERNEL_MIN.1
+        )),
         (release, _) => Finding::Good(format!("kernel {release}")),
     }
 }
@@ -91,7 +96,9 @@ fn seccomp() -> Finding {
         Ok(actions) if actions.split_whitespace().any(|action| action == "trace") => {
             Finding::Good("seccomp can stop at system calls".into())
         }
-        _ => Finding::Poor("this kernel has no seccomp filters: system calls are recorded more slowly".into()),
+        _ => {
+            Finding::Poor("this kernel has no seccomp filters: system calls are recorded more slowly".into())
+        }
     }
 }
 
@@ -115,7 +122,9 @@ fn space() -> Finding {
     };
     let text = format!("{:.1} GB free for recordings in {}", free as f64 / 1e9, root.display());
     if free < SPACE_BYTES_MIN {
-        return Finding::Bad(format!("only {text}: free some (`vdbg rm`), or set VDBG_TRACE_DIR to another place"));
+        return Finding::Bad(format!(
+            "only {text}: free some (`vdbg rm`), or set VDBG_TRACE_DIR to another place"
+        ));
     }
     Finding::Good(text)
 }

@@ -27,7 +27,9 @@ impl Progress {
             return Progress { done: None, thread: None };
         }
         let (done, wait) = channel();
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || show(&interrupt, events, &wait));
+        let thread = std::thread::Builder::new()
+            .name("progress".into())
+            .spawn(move || show(&interrupt, events, &wait));
         Progress { done: Some(done), thread: thread.ok() }
     }
 }
@@ -58,7 +60,9 @@ fn show(interrupt: &Interrupt, events: u64, done: &Receiver<()>) {
 
 fn new_bar(events: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(events), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  event {pos} of {len}  {elapsed}  (Ctrl-C stops)");
+    let style = ProgressStyle::with_template(
+        "{bar:30} {percent:>3}%  event {pos} of {len}  {elapsed}  (Ctrl-C stops)",
+    );
     if let Ok(style) = style {
         bar.set_style(style);
     }

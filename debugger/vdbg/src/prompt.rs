@@ -29,7 +29,12 @@ struct Assistant {
 impl Completer for Assistant {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, pos: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let Ok(mut debugger) = self.debugger.try_borrow_mut() else { return Ok((pos, Vec::new())) };
         let found = debugger.complete(line.get(..pos).unwrap_or(line));
         if found.files {

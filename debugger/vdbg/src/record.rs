@@ -12,7 +12,8 @@ use tracer::RecordOptions;
 use crate::{cli, out};
 
 pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
-    let argument = |text: &std::ffi::OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte in it");
+    let argument =
+        |text: &std::ffi::OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte in it");
     let arguments = options.command.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
     let program = options.command.first().map(PathBuf::from).context("the program is missing")?;
     let recorded = tracer::record(&RecordOptions { program, arguments, output: options.output.clone() })?;
@@ -36,7 +37,11 @@ pub(crate) fn exit_code(status: i32) -> ExitCode {
 }
 
 fn shell_status(status: i32) -> u8 {
-    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) as u8 } else { libc::WEXITSTATUS(status) as u8 }
+    if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status) as u8
+    } else {
+        libc::WEXITSTATUS(status) as u8
+    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
     let given = !options.files.is_empty() || !options.commands.is_empty();
     let terminal = std::io::stdin().is_terminal();
     let mut batch = batch::Batch { debugger: Debugger::new(session), json: options.json };
-    let commands = options.files.iter().map(|file| batch::read_file(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    let lines = commands.iter().flat_map(|text| text.lines()).chain(options.commands.iter().map(String::as_str));
+    let commands =
+        options.files.iter().map(|file| batch::read_file(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let lines =
+        commands.iter().flat_map(|text| text.lines()).chain(options.commands.iter().map(String::as_str));
     if !batch.run(lines)? {
         return Ok(ExitCode::SUCCESS);
     }

@@ -17,18 +17,25 @@ const DUMP_PIECE_EVENTS: u64 = 1000;
 pub(crate) fn list(json: bool) -> anyhow::Result<ExitCode> {
     let traces = trace::list()?;
     if traces.is_empty() && !json {
-        out::error(&format!("there are no recordings in {}; `vdbg record PROGRAM` makes one", trace::default_root().display()));
+        out::error(&format!(
+            "there are no recordings in {}; `vdbg record PROGRAM` makes one",
+            trace::default_root().display()
+        ));
     }
     let mut text = String::new();
     if !json && !traces.is_empty() {
-        text.push_str("NAME                 DATE                 DURATION   EVENTS     SIZE  STATUS       COMMAND\n");
+        text.push_str(
+            "NAME                 DATE                 DURATION   EVENTS     SIZE  STATUS       COMMAND\n",
+        );
     }
     for path in traces {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match Reader::open(&path) {
             Ok(reader) if json => text.push_str(&format!("{}\n", facts(&reader, &name))),
             Ok(reader) => text.push_str(&row(&reader, &name)),
-            Err(error) if json => text.push_str(&format!("{}\n", json!({ "name": name, "error": error.to_string() }))),
+            Err(error) if json => {
+                text.push_str(&format!("{}\n", json!({ "name": name, "error": error.to_string() })))
+            }
             Err(error) => writeln!(text, "{name:<20} (cannot be read: {error})")?,
         }
     }
@@ -39,11 +46,16 @@ pub(crate) fn list(json: bool) -> anyhow::Result<ExitCode> {
 fn row(reader: &Reader, name: &str) -> String {
     let header = reader.header();
     let date = utc_text(header.started_unix_ns);
-    let duration = duration_ns(reader).map_or("?".into(), |ns| format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000));
+    let duration = duration_ns(reader)
+        .map_or("?".into(), |ns| format!("{}.{:03} s", ns / 1_000_000_000, ns / 1_000_000 % 1000));
     let date = date.get(..19).unwrap_or(&date);
     let status = status_text(reader);
     let size = size_text(size(reader.directory()));
-    format!("{name:<20} {date:<19} {duration:>9} {:>8} {size:>8}  {status:<12} {}\n", reader.len(), header.command.join(" "))
+    format!(
+        "{name:<20} {date:<19} {duration:>9} {:>8} {size:>8}  {status:<12} {}\n",
+        reader.len(),
+        header.command.join(" ")
+    )
 }
 
 fn facts(reader: &Reader, name: &str) -> Value {
@@ -79,7 +91,10 @@ fn status_text(reader: &Reader) -> String {
         None => "unfinished".into(),
         Some(end) if libc::WIFSIGNALED(end.status) => {
             let signal = libc::WTERMSIG(end.status);
-            u32::try_from(signal).ok().and_then(syscalls::signal_name).map_or(format!("signal {signal}"), str::to_owned)
+            u32::try_from(signal)
+                .ok()
+                .and_then(syscalls::signal_name)
+                .map_or(format!("signal {signal}"), str::to_owned)
         }
         Some(end) => format!("exit {}", libc::WEXITSTATUS(end.status)),
     }
@@ -145,7 +160,8 @@ pub(crate) fn dump(options: &cli::Dump) -> anyhow::Result<ExitCode> {
     if options.from > reader.len() {
         anyhow::bail!("event {} is past the end: the recording has {} events", options.from, reader.len());
     }
-    let end = options.count.map_or(reader.len(), |count| options.from.saturating_add(count).min(reader.len()));
+    let end =
+        options.count.map_or(reader.len(), |count| options.from.saturating_add(count).min(reader.len()));
     let mut number = options.from;
     while number < end {
         let mut text = String::new();
@@ -160,7 +176,9 @@ pub(crate) fn dump(options: &cli::Dump) -> anyhow::Result<ExitCode> {
         number = piece_end;
     }
     if let Some(damage) = reader.damage() {
-        out::error(&format!("warning: the recording is damaged ({damage}); these are all events that can be read"));
+        out::error(&format!(
+            "warning: the recording is damaged ({damage}); these are all events that can be read"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

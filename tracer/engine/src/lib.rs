@@ -73,6 +73,9 @@ pub enum TracerError {
     /// An event does not fit the world it is applied to: a damaged trace, or a bug.
     #[error("the trace cannot be replayed: {0}; check it with `vdbg info`, or record again")]
     Inconsistent(&'static str),
+    /// Not even the first event can be read.
+    #[error("nothing of the trace can be replayed: {0}; record again, or restore the trace from a copy")]
+    Empty(String),
     /// Memory that is not mapped.
     #[error("there is no memory at address {0:#x}")]
     Unmapped(u64),

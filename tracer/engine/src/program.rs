@@ -23,7 +23,11 @@ pub(crate) fn find(name: &Path) -> Result<PathBuf, TracerError> {
 
 fn search(name: &Path) -> Result<PathBuf, TracerError> {
     if name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        return if name.exists() { Ok(name.to_owned()) } else { Err(TracerError::NoProgram(name.to_owned())) };
+        return if name.exists() {
+            Ok(name.to_owned())
+        } else {
+            Err(TracerError::NoProgram(name.to_owned()))
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| {
@@ -42,7 +46,9 @@ fn check(path: &Path, depth: usize) -> Result<(), TracerError> {
         return Err(cannot("it is a directory".into()));
     }
     if meta.permissions().mode() & 0o111 == 0 {
-        return Err(cannot("it is not executable; make it so with `chmod +x`, or name its interpreter first".into()));
+        return Err(cannot(
+            "it is not executable; make it so with `chmod +x`, or name its interpreter first".into(),
+        ));
     }
     let mut head = [0; 256];
     // A program that may be executed but not read is left to the kernel.
@@ -63,8 +69,15 @@ fn check_interpreter(path: &Path, script: &[u8], depth: usize) -> Result<(), Tra
         return Err(bad("its interpreters are scripts that name each other".into()));
     }
     if interpreter.is_empty() || !Path::new(interpreter).exists() {
-        let carriage = if line.ends_with(b"\r") { " (the line ends with a carriage return: convert the file with `dos2unix`)" } else { "" };
-        return Err(bad(format!("it is a script whose interpreter `{}` does not exist{carriage}; correct its first line", interpreter.escape_default())));
+        let carriage = if line.ends_with(b"\r") {
+            " (the line ends with a carriage return: convert the file with `dos2unix`)"
+        } else {
+            ""
+        };
+        return Err(bad(format!(
+            "it is a script whose interpreter `{}` does not exist{carriage}; correct its first line",
+            interpreter.escape_default()
+        )));
     }
     check(Path::new(interpreter), depth - 1)
 }
@@ -74,13 +87,21 @@ fn check_elf(head: &[u8]) -> Result<(), String> {
     const MACHINE_386: u16 = 3;
     const MACHINE_X86_64: u16 = 62;
     if head.len() < 20 || head[..4] != *b"\x7fELF" {
-        return Err("it is neither an ELF program nor a script with a `#!` line; name its interpreter first".into());
+        return Err(
+            "it is neither an ELF program nor a script with a `#!` line; name its interpreter first".into()
+        );
     }
     let machine = u16::from_le_bytes([head[18], head[19]]);
     match (head[4], machine) {
         (CLASS_64, MACHINE_X86_64) => Ok(()),
-        (_, MACHINE_386) => Err("it is a 32-bit program; only 64-bit x86 programs can be recorded: build it with -m64".into()),
-        (_, MACHINE_X86_64) => Err("it uses the x32 interface; only plain 64-bit programs can be recorded".into()),
-        (_, other) => Err(format!("it is built for another kind of processor (ELF machine {other}); this is x86-64")),
+        (_, MACHINE_386) => {
+            Err("it is a 32-bit program; only 64-bit x86 programs can be recorded: build it with -m64".into())
+        }
+        (_, MACHINE_X86_64) => {
+            Err("it uses the x32 interface; only plain 64-bit programs can be recorded".into())
+        }
+        (_, other) => {
+            Err(format!("it is built for another kind of processor (ELF machine {other}); this is x86-64"))
+        }
     }
 }

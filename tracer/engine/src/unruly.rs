@@ -35,7 +35,8 @@ fn site_at(code: &[u8], address: u64, opcode: usize) -> Option<(u64, Site)> {
     let begin = opcode.saturating_sub(RUN_UP_BYTES);
     let starts = begin..(begin + RUN_UPS).min(opcode + 1);
     let total = starts.len();
-    let arrivals: Vec<Instruction> = starts.filter_map(|start| arrive(code, address, start, opcode)).collect();
+    let arrivals: Vec<Instruction> =
+        starts.filter_map(|start| arrive(code, address, start, opcode)).collect();
     let found = *arrivals.first()?;
     let agreeing = arrivals.iter().filter(|other| other.ip() == found.ip()).count();
     (agreeing * 2 > total).then_some(())?;
@@ -154,6 +155,9 @@ mod tests {
     #[test]
     fn the_same_bytes_inside_a_constant_are_left_alone() {
         // mov rax, 0x...f0c70f...
-        assert!(scan(&code_with(&[0x48, 0xb8, 0x11, 0x0f, 0xc7, 0xf0, 0x22, 0x33, 0x44, 0x55]), 0x1000).is_empty());
+        assert!(
+            scan(&code_with(&[0x48, 0xb8, 0x11, 0x0f, 0xc7, 0xf0, 0x22, 0x33, 0x44, 0x55]), 0x1000)
+                .is_empty()
+        );
     }
 }

@@ -21,7 +21,9 @@ pub(crate) fn patches(image: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
     let mut patches = Vec::new();
     let mut syscall = None;
     for symbol in file.dynamic_symbols() {
-        let Some((_, number)) = FUNCTIONS.iter().find(|(name, _)| symbol.name() == Ok(name)) else { continue };
+        let Some((_, number)) = FUNCTIONS.iter().find(|(name, _)| symbol.name() == Ok(name)) else {
+            continue;
+        };
         let offset = symbol.address();
         if *number == u32::MAX {
             // getrandom's state lives in user memory that the kernel may drop: refused, so that libc falls back.

@@ -53,7 +53,9 @@ pub const NEIGHBOURHOOD_BYTES: u64 = 2048;
 /// [`NEIGHBOURHOOD_BYTES`] before and after the address. Every byte of it is taken for a possible branch, so the answer
 /// may be too careful.
 pub fn is_quiet(region: &[u8], start: u64, address: u64) -> bool {
-    let Some(code) = address.checked_sub(start).and_then(|offset| region.get(offset as usize..)) else { return false };
+    let Some(code) = address.checked_sub(start).and_then(|offset| region.get(offset as usize..)) else {
+        return false;
+    };
     let Ok(window) = Window::decode(address, code) else { return false };
     let entries = window.entries();
     if entries.is_empty() {
@@ -63,7 +65,8 @@ pub fn is_quiet(region: &[u8], start: u64, address: u64) -> bool {
         matches!(original.instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
     });
     let inner: Vec<u64> = entries.iter().map(|(offset, _)| address + *offset as u64).collect();
-    !returns && !(0..region.len()).any(|at| branch_target(region, start, at).is_some_and(|to| inner.contains(&to)))
+    !returns
+        && !(0..region.len()).any(|at| branch_target(region, start, at).is_some_and(|to| inner.contains(&to)))
 }
 
 /// The target of the direct branch that the bytes at `at` would be (Intel SDM volume 2, Jcc, JMP, CALL, LOOP).

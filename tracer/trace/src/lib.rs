@@ -87,6 +87,8 @@ fn hint(error: &std::io::Error) -> &'static str {
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
             "; choose a directory you may write to with -o DIR or VDBG_TRACE_DIR"
         }
+        Some(libc::EEXIST) => "; choose another directory, or remove this one with `vdbg rm`",
+        Some(libc::ENOENT) => "; the directory above it has to be there",
         _ => "",
     }
 }

@@ -25,7 +25,8 @@ impl Recorder {
     /// A call has made a new thread: records its start. It is ready to run.
     pub(super) fn thread_start(&mut self, parent: i32) -> Result<Next, TracerError> {
         self.announce(parent)?;
-        let message = ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
+        let message =
+            ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
         let child = message as i32;
         if self.early.remove(&child).is_none() {
             let (_, stop) = ptrace::wait(child).map_err(TracerError::system("wait for a new thread"))?;
@@ -104,13 +105,16 @@ impl Recorder {
         }
         let memory = self.memory_of(thread);
         ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
-        self.await_end(thread)?;
+        let successor = self.await_end(thread)?;
         let mut writes = Vec::new();
         let others = self.spaces[&space].users > 1;
         if others && clear_tid != 0 {
             self.save(&memory, clear_tid, 4, &mut writes)?;
         }
         self.record_exit(thread, registers, status, writes)?;
+        if let Some(stop) = successor {
+            self.arrived(thread, stop)?;
+        }
         Ok(Next::Gone)
     }
 
@@ -144,8 +148,9 @@ impl Recorder {
     }
 
     /// Waits until the kernel has done what it does at a thread's end. A leader that ends before its threads is not
-    /// reported by waitpid(2): it stays as a zombie.
-    fn await_end(&mut self, thread: i32) -> Result<(), TracerError> {
+    /// reported by waitpid(2): it stays as a zombie, or another thread that calls exec takes its id, whose stop is
+    /// returned.
+    fn await_end(&mut self, thread: i32) -> Result<Option<Wait>, TracerError> {
         let since = Instant::now();
         loop {
             match ptrace::poll(thread) {
@@ -153,13 +158,15 @@ impl Recorder {
                     if thread == self.root {
                         self.root_status = Some(status);
                     }
-                    return Ok(());
+                    return Ok(None);
                 }
-                Err(_) => return Ok(()),
+                Ok(Some((_, stop @ Wait::Event(libc::PTRACE_EVENT_EXEC)))) => return Ok(Some(stop)),
+                Err(_) => return Ok(None),
                 Ok(_) => {}
             }
-            if matches!(process::state(thread), None | Some(b'Z' | b'X')) && self.is_leader_of_others(thread) {
-                return Ok(());
+            if matches!(process::state(thread), None | Some(b'Z' | b'X')) && self.is_leader_of_others(thread)
+            {
+                return Ok(None);
             }
             if since.elapsed() > EXIT_WAIT_MAX {
                 return Err(TracerError::Stuck("a thread that was ending"));
@@ -187,7 +194,8 @@ impl Recorder {
 
     /// When a thread other than the leader calls exec, it takes the leader's id and all others end.
     pub(super) fn take_over_leader(&mut self, leader: i32) -> Result<(), TracerError> {
-        let former = ptrace::event_message(leader).map_err(TracerError::system("read a thread's former id"))? as i32;
+        let former =
+            ptrace::event_message(leader).map_err(TracerError::system("read a thread's former id"))? as i32;
         if former == leader || !self.tasks.contains_key(&former) {
             return Ok(());
         }

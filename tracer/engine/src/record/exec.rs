@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use trace::{Effect, Image, Mapping, Registers, Source, SpaceId, StoredFile, ThreadId, Write};
 
-use super::task::Space;
 use super::Recorder;
+use super::task::Space;
 use crate::TracerError;
 use crate::sys::maps::{self, Map};
 use crate::sys::memory::Memory;
@@ -39,7 +39,12 @@ impl Recorder {
     }
 
     /// Moves the thread to the space that [`Recorder::exec_effect`] made.
-    pub(super) fn finish_exec(&mut self, thread: i32, entry: &Registers, result: i64) -> Result<(), TracerError> {
+    pub(super) fn finish_exec(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        result: i64,
+    ) -> Result<(), TracerError> {
         let is_exec = matches!(entry.orig_rax as i64, libc::SYS_execve | libc::SYS_execveat);
         if !is_exec || result != 0 {
             return Ok(());
@@ -75,7 +80,10 @@ impl Recorder {
             space,
             thread: ThreadId(thread),
             path: path.display().to_string(),
-            arguments: arguments.split(|byte| *byte == 0).map(|s| String::from_utf8_lossy(s).into_owned()).collect(),
+            arguments: arguments
+                .split(|byte| *byte == 0)
+                .map(|s| String::from_utf8_lossy(s).into_owned())
+                .collect(),
             mappings,
             writes,
             registers: *registers,

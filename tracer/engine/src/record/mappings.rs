@@ -107,7 +107,8 @@ impl Recorder {
         };
         if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 {
             let memory = self.memory_of(thread);
-            let sites = patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
+            let sites =
+                patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
             for address in sites.keys() {
                 writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });
             }
@@ -164,11 +165,43 @@ impl Recorder {
         writes: &mut Vec<Write>,
     ) -> Result<Source, TracerError> {
         if name != "/dev/zero" {
-            self.warn(format!("{name} is mapped, which cannot be copied: only its contents at that time are recorded"));
+            self.warn(format!(
+                "{name} is mapped, which cannot be copied: only its contents at that time are recorded"
+            ));
             let memory = self.memory_of(thread);
             self.save(&memory, start, end - start, writes)?;
         }
         Ok(Source::Zero)
+    }
+
+    /// A call that writes to a file changes what shared mappings of it show: their contents are saved with it.
+    pub(super) fn save_shared_file(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
+        let descriptor = match entry.orig_rax as i64 {
+            libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_writev
+            | libc::SYS_pwritev
+            | libc::SYS_pwritev2 => entry.rdi,
+            libc::SYS_ftruncate | libc::SYS_fallocate | libc::SYS_sendfile => entry.rdi,
+            libc::SYS_copy_file_range | libc::SYS_splice => entry.rdx,
+            _ => return Ok(()),
+        };
+        let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
+        let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
+        if !self.shared.contains_key(&(meta.dev(), meta.ino())) {
+            return Ok(());
+        }
+        let memory = self.memory_of(thread);
+        let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
+        for map in maps.iter().filter(|map| map.shared && map.inode == meta.ino()) {
+            self.save(&memory, map.start, map.end - map.start, writes)?;
+        }
+        Ok(())
     }
 
     /// shmat(2): the segment is known by its id, which the maps show as the inode.

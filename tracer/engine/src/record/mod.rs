@@ -30,8 +30,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trace::{
-    DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers, SharedObject, SpaceId,
-    TRACE_VERSION, TraceDirectory, Write, Writer,
+    DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers, SharedObject,
+    SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
 };
 
 use self::task::{Intervention, Phase, Space, Status, Task};
@@ -126,9 +126,13 @@ enum Next {
 }
 
 impl Recorder {
-    fn start(options: &RecordOptions, program: &Path, place: &TraceDirectory) -> Result<Recorder, TracerError> {
+    fn start(
+        options: &RecordOptions,
+        program: &Path,
+        place: &TraceDirectory,
+    ) -> Result<Recorder, TracerError> {
         let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
-        let core = first_core(&affinity);
+        let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
         let header = header(options, place, core);
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         let writer = Writer::create(&place.path, &header)?;
@@ -286,7 +290,9 @@ impl Recorder {
         let may_block = row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain));
         let since = Instant::now();
         loop {
-            if let Some((stopped, stop)) = ptrace::poll(-1).map_err(TracerError::system("wait for the program"))? {
+            if let Some((stopped, stop)) =
+                ptrace::poll(-1).map_err(TracerError::system("wait for the program"))?
+            {
                 self.arrived(stopped, stop)?;
                 if stopped == thread || self.current != Some(thread) {
                     return Ok(());
@@ -443,7 +449,13 @@ impl Recorder {
     }
 
     /// Saves the contents of a range, as far as it is mapped, as writes of an event.
-    fn save(&mut self, memory: &Memory, addr: u64, len: u64, writes: &mut Vec<Write>) -> Result<(), TracerError> {
+    fn save(
+        &mut self,
+        memory: &Memory,
+        addr: u64,
+        len: u64,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
         let (mut at, end) = (addr, addr.saturating_add(len));
         while at < end {
             let mut bytes = vec![0; (end - at).min(DATA_PIECE_BYTES_MAX as u64) as usize];
@@ -487,10 +499,15 @@ impl Recorder {
 
 /// A thread may be killed at any time; its end is reported by waitpid(2) in any case.
 fn gone_is_fine(error: std::io::Error) -> Result<(), TracerError> {
-    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(TracerError::system("resume a thread")(error)) }
+    if error.raw_os_error() == Some(libc::ESRCH) {
+        Ok(())
+    } else {
+        Err(TracerError::system("resume a thread")(error))
+    }
 }
 
-fn first_core(affinity: &[u8]) -> u32 {
+/// The last of these cores.
+fn last_core(affinity: &[u8]) -> u32 {
     let last = affinity.iter().enumerate().rev().find(|(_, byte)| **byte != 0);
     last.map_or(0, |(index, byte)| index as u32 * 8 + byte.ilog2())
 }
@@ -498,7 +515,9 @@ fn first_core(affinity: &[u8]) -> u32 {
 fn environment() -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;
     std::env::vars_os()
-        .filter_map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).ok())
+        .filter_map(|(name, value)| {
+            CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).ok()
+        })
         .collect()
 }
 

@@ -142,8 +142,7 @@ impl Recorder {
     /// input came first: then that is dealt with as always.
     fn stop_for_point(&mut self, thread: i32) -> Result<bool, TracerError> {
         let mut stepped = false;
-        let mut steps = 0;
-        for _ in 0..STRAY_STOPS_MAX + STEPS_MAX {
+        for steps in 0..STRAY_STOPS_MAX + STEPS_MAX {
             let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
             match stop {
                 Wait::Stop(libc::SIGTRAP) => {}
@@ -160,7 +159,6 @@ impl Recorder {
             if stepped && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
                 return Ok(true);
             }
-            steps += 1;
             if is_input(code) {
                 self.resume(thread, Resume::Syscall, 0)?;
                 return Ok(false);
@@ -196,7 +194,8 @@ impl Recorder {
             Some(pages) => (written_lines(&memory, written, &pages), true),
             None => (near_lines(&memory, written, registers), false),
         };
-        let lines = lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
+        let lines =
+            lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
         Ok(Fingerprint { xstate_hash: xstate::canonical_hash(&state), lines, complete })
     }
 
@@ -251,7 +250,9 @@ impl Recorder {
             let (_, stop) = ptrace::wait(thread).ok()?;
             let registers = self.registers(thread).ok()?;
             match stop {
-                Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => return Some(registers.rax as i64),
+                Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => {
+                    return Some(registers.rax as i64);
+                }
                 Wait::Signal(_) => {
                     let info = ptrace::signal_info(thread).ok()?;
                     self.task(thread).pending.push_back(info);
@@ -279,7 +280,9 @@ fn is_quiet_in(memory: &Memory, address: u64) -> bool {
 
 /// The next instruction is an input or must not be stepped: a system call, a trap, a time stamp.
 fn is_input(code: &[u8]) -> bool {
-    code.starts_with(&[0x0f, 0x05]) || code.starts_with(&[0xcc]) || crate::unruly::time_stamp_instruction(code).is_some()
+    code.starts_with(&[0x0f, 0x05])
+        || code.starts_with(&[0xcc])
+        || crate::unruly::time_stamp_instruction(code).is_some()
 }
 
 fn written_lines(memory: &Memory, written: &mut Written, pages: &[u64]) -> Vec<LineHash> {

@@ -9,10 +9,10 @@ use super::clone::same_place;
 use super::task::{Phase, Status};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
+use crate::sys::machine;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Resume, SignalInfo, Wait};
 use crate::sys::signal::{self, Disposition};
-use crate::sys::machine;
 use crate::unruly;
 
 /// The longest time for which a signal is kept back.
@@ -68,7 +68,9 @@ impl Recorder {
     /// Remembers the period of an interval timer (setitimer(2)).
     pub(super) fn note_timer(&mut self, thread: i32, arguments: &[u64; 6]) {
         let memory = self.memory_of(thread);
-        let (Ok(seconds), Ok(micros)) = (memory.word(arguments[1]), memory.word(arguments[1] + 8)) else { return };
+        let (Ok(seconds), Ok(micros)) = (memory.word(arguments[1]), memory.word(arguments[1] + 8)) else {
+            return;
+        };
         let period = Duration::from_secs(seconds) + Duration::from_micros(micros);
         let process = self.tasks[&thread].process;
         if period.is_zero() {
@@ -111,7 +113,11 @@ impl Recorder {
         Some((*registers, kind, unruly::after_time_stamp(registers, kind, len, counter, processor)))
     }
 
-    fn serve_site(&mut self, thread: i32, registers: &Registers) -> Option<(Registers, InstructionKind, Registers)> {
+    fn serve_site(
+        &mut self,
+        thread: i32,
+        registers: &Registers,
+    ) -> Option<(Registers, InstructionKind, Registers)> {
         let address = registers.rip - 1;
         let site = *self.space_of(thread).sites.get(&address)?;
         let value = if site.kind == InstructionKind::Rdpid { self.core.into() } else { random() };

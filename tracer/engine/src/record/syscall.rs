@@ -145,6 +145,9 @@ impl Recorder {
         let mut writes = Vec::new();
         let effect = self.effect(thread, &entry, &registers, &mut writes)?;
         self.collect_writes(call, &entry, result, &memory, &mut writes)?;
+        if result >= 0 && !self.shared.is_empty() {
+            self.save_shared_file(thread, &entry, &mut writes)?;
+        }
         let task = self.task(thread);
         task.interrupted = RESTARTS.contains(&result);
         let announced = std::mem::take(&mut task.announced);
@@ -236,7 +239,9 @@ impl Recorder {
                 let xstate = Some(self.data(xstate)?);
                 Ok(Effect::Registers { after: Box::new(*exit), xstate })
             }
-            libc::SYS_arch_prctl if result == 0 => Ok(Effect::Registers { after: Box::new(*exit), xstate: None }),
+            libc::SYS_arch_prctl if result == 0 => {
+                Ok(Effect::Registers { after: Box::new(*exit), xstate: None })
+            }
             libc::SYS_set_tid_address => {
                 self.task(thread).clear_tid = entry.rdi;
                 Ok(NO_EFFECT)

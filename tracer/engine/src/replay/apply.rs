@@ -36,7 +36,11 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
         _ => false,
     };
     if !fits {
-        return Some(format!("the recording has {}, the replay {}", describe(event), describe_stop(ran, registers)));
+        return Some(format!(
+            "the recording has {}, the replay {}",
+            describe(event),
+            describe_stop(ran, registers)
+        ));
     }
     let difference = comparable(&event.registers).first_difference(&comparable(&at_event(event, registers)));
     difference.map(|(name, recorded, replayed)| {
@@ -113,7 +117,8 @@ impl World {
             task.arrived = false;
         }
         match &event.kind {
-            EventKind::Syscall { result, writes, effect } | EventKind::SyscallExit { result, writes, effect } => {
+            EventKind::Syscall { result, writes, effect }
+            | EventKind::SyscallExit { result, writes, effect } => {
                 if let Effect::Exec(image) = effect {
                     return self.apply_exec(trace, blank, number, event, image);
                 }
@@ -180,7 +185,9 @@ impl World {
                 }
                 self.set_registers(event.thread, after)
             }
-            Effect::None | Effect::Output { .. } | Effect::Exec(_) => self.set_registers(event.thread, &returned),
+            Effect::None | Effect::Output { .. } | Effect::Exec(_) => {
+                self.set_registers(event.thread, &returned)
+            }
         }
     }
 

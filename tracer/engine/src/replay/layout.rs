@@ -25,9 +25,11 @@ impl Layout {
     pub(crate) fn is_free(&self, start: u64, end: u64) -> bool {
         /// The kernel's default `stack_guard_gap`.
         const GUARD_BYTES: u64 = 1 << 20;
-        let next_is_clear = self.mappings.range(end..).next().is_none_or(|(_, mapping)| {
-            !mapping.grows_down || mapping.start - end > 64 * GUARD_BYTES
-        });
+        let next_is_clear = self
+            .mappings
+            .range(end..)
+            .next()
+            .is_none_or(|(_, mapping)| !mapping.grows_down || mapping.start - end > 64 * GUARD_BYTES);
         let previous_is_clear =
             self.mappings.range(..end).next_back().is_none_or(|(_, mapping)| mapping.end <= start);
         previous_is_clear && next_is_clear

@@ -14,7 +14,7 @@ mod travel;
 mod world;
 
 pub use position::{Leg, Position};
-pub use session::{OpenOptions, Session, ThreadInfo};
+pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 
 use std::sync::Arc;
@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn pieces_are_aligned_and_cover_the_range() {
-        let pieces: Vec<(u64, u8)> = Watch::pieces(0x1003, 14, false).iter().map(|w| (w.address, w.len)).collect();
+        let pieces: Vec<(u64, u8)> =
+            Watch::pieces(0x1003, 14, false).iter().map(|w| (w.address, w.len)).collect();
         assert_eq!(pieces, [(0x1003, 1), (0x1004, 4), (0x1008, 8), (0x1010, 1)]);
         assert!(Watch::pieces(0, 0, false).is_empty());
     }

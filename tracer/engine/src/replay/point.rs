@@ -9,10 +9,10 @@ use std::time::Instant;
 use patch::{Condition, GeneralRegisters, LINE_BYTES, line_hash};
 use trace::{Event, Fingerprint, LineHash, Registers, ThreadId};
 
-use super::run::{Extent, Planted, Ran};
-use super::world::World;
 use super::Interrupt;
 use super::apply::comparable;
+use super::run::{Extent, Planted, Ran};
+use super::world::World;
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace;
@@ -211,7 +211,9 @@ impl Seeker<'_> {
 
     fn ended(&self, ran: Ran, search: &Search) -> Found {
         match (ran, &self.closest) {
-            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => Found::Other(ran),
+            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => {
+                Found::Other(ran)
+            }
             (_, Some(lines)) if !lines.is_empty() && lines.len() <= FORGIVEN_LINES_MAX => {
                 let mut wider = search.clone();
                 wider.forgiven.extend(lines.iter().map(|line| line.line));

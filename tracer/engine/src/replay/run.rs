@@ -165,7 +165,8 @@ impl World {
         const STEPS_MAX: usize = 100_000;
         let real = self.task(id)?.real;
         for _ in 0..STEPS_MAX {
-            ptrace::resume(real, Resume::EmulateStep, 0).map_err(TracerError::system("step a replay thread"))?;
+            ptrace::resume(real, Resume::EmulateStep, 0)
+                .map_err(TracerError::system("step a replay thread"))?;
             let stop = wait(real, None, &Interrupt::default())?;
             let ran = self.classify(id, real, stop, &[planted])?;
             if ran.is_some_and(|ran| ran != Ran::Step) {
@@ -263,7 +264,8 @@ impl World {
 
     /// Gives a thread these watches, at most four pieces of one, two, four or eight aligned bytes.
     pub(crate) fn set_watches(&mut self, id: ThreadId, watches: &[Watch]) -> Result<(), TracerError> {
-        let task = self.tasks.get_mut(&id).ok_or(TracerError::Inconsistent("an event belongs to no thread"))?;
+        let task =
+            self.tasks.get_mut(&id).ok_or(TracerError::Inconsistent("an event belongs to no thread"))?;
         if task.watches == watches {
             return Ok(());
         }
@@ -293,10 +295,14 @@ impl World {
         /// A stub overwrites no more bytes than this.
         const WINDOW_BYTES: u64 = 20;
         let near = |address: u64| address.abs_diff(site) < WINDOW_BYTES;
-        if home.planted.keys().any(|address| near(*address)) || others.iter().any(|other| near(other.stub.site)) {
+        if home.planted.keys().any(|address| near(*address))
+            || others.iter().any(|other| near(other.stub.site))
+        {
             return Ok(None);
         }
-        let clear = |start: u64, end: u64| others.iter().all(|other| end <= other.start || other.start + other.len <= start);
+        let clear = |start: u64, end: u64| {
+            others.iter().all(|other| end <= other.start || other.start + other.len <= start)
+        };
         let free = |start: u64, end: u64| {
             start >= SERVICE_PAGE + PAGE && clear(start, end) && home.layout.is_free(start, end)
         };
@@ -332,10 +338,17 @@ impl World {
     }
 
     /// Makes the breakpoints of a space just these addresses. Addresses that are not mapped are left out.
-    pub(crate) fn set_breakpoints(&mut self, space: trace::SpaceId, wanted: &[u64]) -> Result<(), TracerError> {
-        let home =
-            self.spaces.get_mut(&space).ok_or(TracerError::Inconsistent("an event belongs to no address space"))?;
-        let gone: Vec<u64> = home.planted.keys().copied().filter(|address| !wanted.contains(address)).collect();
+    pub(crate) fn set_breakpoints(
+        &mut self,
+        space: trace::SpaceId,
+        wanted: &[u64],
+    ) -> Result<(), TracerError> {
+        let home = self
+            .spaces
+            .get_mut(&space)
+            .ok_or(TracerError::Inconsistent("an event belongs to no address space"))?;
+        let gone: Vec<u64> =
+            home.planted.keys().copied().filter(|address| !wanted.contains(address)).collect();
         for address in gone {
             let original = home.planted.remove(&address).expect("it was just listed");
             // The code may have been unmapped since.
@@ -355,9 +368,15 @@ impl World {
     }
 
     /// Reads memory as the program sees it: without our breakpoints.
-    pub(crate) fn read_memory(&self, space: trace::SpaceId, address: u64, buffer: &mut [u8]) -> Result<usize, TracerError> {
+    pub(crate) fn read_memory(
+        &self,
+        space: trace::SpaceId,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, TracerError> {
         let home = self.space(space)?;
-        let read = home.shell.memory.read_some(address, buffer).map_err(|_| TracerError::Unmapped(address))?;
+        let read =
+            home.shell.memory.read_some(address, buffer).map_err(|_| TracerError::Unmapped(address))?;
         let end = address.saturating_add(read as u64);
         for (at, original) in home.planted.range(address..end) {
             buffer[(at - address) as usize] = *original;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
 
+use super::Interrupt;
 use super::point::Search;
 use super::position::Position;
 use super::run::Extent;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
-use super::Interrupt;
 use crate::TracerError;
 use crate::sys::{machine, process, ptrace, signal};
 
@@ -49,6 +49,9 @@ pub(crate) struct Checkpoint {
     pub(crate) kept: bool,
 }
 
+/// Takes what the program writes; true for its standard error.
+pub type OutputSink = Box<dyn FnMut(&[u8], bool)>;
+
 /// A recording opened for replay, at some position of it.
 ///
 /// All methods must be called from the thread that opened it: it is the one that traces the replay processes.
@@ -66,7 +69,7 @@ pub struct Session {
     pub(crate) searches: HashMap<u64, Search>,
     pub(crate) interrupt: Interrupt,
     /// Where the program's own output goes while replay moves forward.
-    pub(crate) output: Option<Box<dyn FnMut(&[u8], bool)>>,
+    pub(crate) output: Option<OutputSink>,
     /// Up to here the output has been passed on: going there again is no news.
     pub(crate) reproduced: u64,
     /// The world is in the middle of an interval at no known position.
@@ -81,7 +84,8 @@ impl Session {
     pub fn open(directory: &Path, options: OpenOptions) -> Result<Session, TracerError> {
         let trace = Reader::open(directory)?;
         if trace.is_empty() {
-            return Err(TracerError::Inconsistent("it has no events"));
+            let damage = trace.damage().map_or_else(|| "it has no events".into(), ToString::to_string);
+            return Err(TracerError::Empty(damage));
         }
         check_machine(&trace, options)?;
         let core = trace.header().machine.core;
@@ -120,7 +124,7 @@ impl Session {
     }
 
     /// Sends what the program writes to its standard output (and, with `true`, error) to `sink` from now on.
-    pub fn reproduce_output(&mut self, sink: Box<dyn FnMut(&[u8], bool)>) {
+    pub fn reproduce_output(&mut self, sink: OutputSink) {
         self.output = Some(sink);
     }
 
@@ -183,7 +187,12 @@ impl Session {
     ///
     /// # Errors
     /// When nothing is mapped there, or there is no such thread.
-    pub fn read_memory(&self, thread: ThreadId, address: u64, buffer: &mut [u8]) -> Result<usize, TracerError> {
+    pub fn read_memory(
+        &self,
+        thread: ThreadId,
+        address: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, TracerError> {
         self.world.read_memory(self.world.task(thread)?.space, address, buffer)
     }
 
@@ -234,7 +243,7 @@ impl Session {
     pub fn state_hash(&self) -> Result<u64, TracerError> {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        for (id, _) in &self.world.tasks {
+        for id in self.world.tasks.keys() {
             let registers = super::apply::comparable(&self.registers(*id)?);
             Registers { orig_rax: 0, ..registers }.words().hash(&mut hasher);
             let mut stack = [0; 256];
@@ -368,7 +377,8 @@ fn check_machine(trace: &Reader, options: OpenOptions) -> Result<(), TracerError
     }
     let missing: Vec<&str> =
         recorded.features.iter().filter(|name| !here.features.contains(name)).map(String::as_str).collect();
-    let missing = if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
+    let missing =
+        if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
     Err(TracerError::OtherMachine(format!(
         "the trace was recorded on another type of processor ({}, family/model/stepping {:#x}; this is {}, {:#x}){missing}; replay it there, or try --any-machine, which may diverge",
         recorded.cpu, recorded.signature, here.cpu, here.signature

@@ -182,7 +182,8 @@ impl<'a> Guard<'a> {
     fn watches(&self, image: u64) -> Vec<Watch> {
         let of_image = |point: &&Watchpoint| point.image == image;
         let pieces = |point: &Watchpoint| Watch::pieces(point.address, point.len, point.reads);
-        let mut watches: Vec<Watch> = self.stops.watchpoints.iter().filter(of_image).flat_map(pieces).collect();
+        let mut watches: Vec<Watch> =
+            self.stops.watchpoints.iter().filter(of_image).flat_map(pieces).collect();
         watches.dedup();
         watches
     }
@@ -228,11 +229,7 @@ impl Session {
     }
 
     /// A wrong match of an incomplete fingerprint shows later as a divergence: then the next match is tried.
-    fn recover(
-        &mut self,
-        before: &Position,
-        result: Result<Stop, TracerError>,
-    ) -> Result<Stop, TracerError> {
+    fn recover(&mut self, before: &Position, result: Result<Stop, TracerError>) -> Result<Stop, TracerError> {
         /// How many matches of one point are tried.
         const SKIPS_MAX: u32 = 16;
         /// How long after a point a divergence may be its fault, in events.
@@ -287,7 +284,8 @@ impl Session {
     fn forward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
         let end = self.end()?;
         let mut guard = Guard::new(stops, self);
-        let mut on_hit = |session: &Session, hit: &Hit, _: &Position| judge.judge(session, hit) == Verdict::Stop;
+        let mut on_hit =
+            |session: &Session, hit: &Hit, _: &Position| judge.judge(session, hit) == Verdict::Stop;
         self.focus = None;
         loop {
             if self.at.event >= end.event {
@@ -304,7 +302,11 @@ impl Session {
     }
 
     /// Through one interval and its event.
-    fn forward_event(&mut self, guard: &mut Guard<'_>, on_hit: OnHit<'_>) -> Result<Option<Stop>, TracerError> {
+    fn forward_event(
+        &mut self,
+        guard: &mut Guard<'_>,
+        on_hit: OnHit<'_>,
+    ) -> Result<Option<Stop>, TracerError> {
         let event = self.trace.event(self.at.event)?;
         match self.run_to_event(&event, guard, on_hit)? {
             Went::Through => {}
@@ -349,7 +351,10 @@ impl Session {
         let position = self.at.clone();
         let moved = !matches!(
             event.kind,
-            EventKind::SyscallEnter | EventKind::ForcedPoint { .. } | EventKind::Start(_) | EventKind::Exit { .. }
+            EventKind::SyscallEnter
+                | EventKind::ForcedPoint { .. }
+                | EventKind::Start(_)
+                | EventKind::Exit { .. }
         );
         let mut hits: Vec<Hit> = self.changed_values(event.thread, guard);
         if moved && let Ok(registers) = self.world.registers(event.thread) {
@@ -624,7 +629,10 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
-        if count > TRAPPED_COUNT_MAX && guard.stops.breakpoints.is_empty() && guard.stops.watchpoints.is_empty() {
+        if count > TRAPPED_COUNT_MAX
+            && guard.stops.breakpoints.is_empty()
+            && guard.stops.watchpoints.is_empty()
+        {
             self.prepare(event.thread, guard, &[], &[])?;
             if let Some(went) = self.go_visits_by_stub(event, address, count)? {
                 return Ok(went);
@@ -713,7 +721,8 @@ impl Session {
         let Some(thread) = self.current_thread() else { return Ok(Stop::End) };
         let end = self.end()?;
         let mut guard = Guard::new(stops, self);
-        let mut on_hit = |session: &Session, hit: &Hit, _: &Position| judge.judge(session, hit) == Verdict::Stop;
+        let mut on_hit =
+            |session: &Session, hit: &Hit, _: &Position| judge.judge(session, hit) == Verdict::Stop;
         self.focus = None;
         loop {
             if self.at.event >= end.event {
@@ -730,7 +739,8 @@ impl Session {
             if let Some(stop) = self.forward_event(&mut guard, &mut on_hit)? {
                 return Ok(stop);
             }
-            let stepped = of_thread && !matches!(event.kind, EventKind::ForcedPoint { .. } | EventKind::SyscallEnter);
+            let stepped =
+                of_thread && !matches!(event.kind, EventKind::ForcedPoint { .. } | EventKind::SyscallEnter);
             if stepped && self.world.tasks.contains_key(&thread) {
                 self.focus = Some(thread);
                 return Ok(Stop::Step);
@@ -792,7 +802,9 @@ fn is_on_the_way(ran: &Ran) -> bool {
 /// The event maps code, or replaces the program.
 fn changes_code(event: &Event) -> bool {
     use trace::{Effect, MemoryOp};
-    let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else { return false };
+    let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else {
+        return false;
+    };
     match effect {
         Effect::Exec(_) => true,
         Effect::Memory(ops) => ops.iter().any(|op| match op {

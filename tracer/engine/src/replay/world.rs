@@ -10,6 +10,7 @@
 //! what a checkpoint keeps; `rebuild` adds the threads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -146,7 +147,10 @@ impl Shell {
         let growth = if mapping.grows_down { libc::MAP_GROWSDOWN } else { 0 };
         let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE | growth;
         let len = mapping.end - mapping.start;
-        self.call(libc::SYS_mmap, [mapping.start, len, mapping.protection as u64, flags as u64, descriptor, offset])?;
+        self.call(
+            libc::SYS_mmap,
+            [mapping.start, len, mapping.protection as u64, flags as u64, descriptor, offset],
+        )?;
         Ok(())
     }
 
@@ -235,7 +239,13 @@ pub(crate) struct World {
 
 impl World {
     /// Creates an address space as exec left it, from a copy of `blank`.
-    pub(crate) fn exec(&mut self, blank: &Shell, trace: &Reader, image: &Image, event: u64) -> Result<(), TracerError> {
+    pub(crate) fn exec(
+        &mut self,
+        blank: &Shell,
+        trace: &Reader,
+        image: &Image,
+        event: u64,
+    ) -> Result<(), TracerError> {
         let failed = TracerError::system("make a process for replay");
         let shell = blank.fork().map_err(&failed)?;
         process::set_stack_limit(shell.leader, trace.header().machine.stack_limit);
@@ -258,7 +268,10 @@ impl World {
         registers: &Registers,
     ) -> Result<(), TracerError> {
         let failed = TracerError::system("make a thread for replay");
-        let home = self.spaces.get(&space).ok_or(TracerError::Inconsistent("a thread starts in no address space"))?;
+        let home = self
+            .spaces
+            .get(&space)
+            .ok_or(TracerError::Inconsistent("a thread starts in no address space"))?;
         let real = home.shell.thread().map_err(&failed)?;
         self.tasks.insert(id, Task { real, space, process, arrived: false, watches: Vec::new() });
         ptrace::set_registers(real, &settled(registers)).map_err(&failed)
@@ -301,14 +314,22 @@ impl World {
     }
 
     /// Executes a change of the mappings.
-    pub(crate) fn memory_op(&mut self, trace: &Reader, space: SpaceId, op: &MemoryOp) -> Result<(), TracerError> {
+    pub(crate) fn memory_op(
+        &mut self,
+        trace: &Reader,
+        space: SpaceId,
+        op: &MemoryOp,
+    ) -> Result<(), TracerError> {
         if let MemoryOp::Map(Mapping { start, end, source: Source::Shared { object, offset }, .. }) = op {
             self.prepare_shared(trace, object, offset + (end - start))?;
         }
         let shared = &self.shared;
-        let home =
-            self.spaces.get_mut(&space).ok_or(TracerError::Inconsistent("an event belongs to no address space"))?;
-        execute(trace, shared, home, op).map_err(TracerError::system("change the memory map of a replay process"))?;
+        let home = self
+            .spaces
+            .get_mut(&space)
+            .ok_or(TracerError::Inconsistent("an event belongs to no address space"))?;
+        execute(trace, shared, home, op)
+            .map_err(TracerError::system("change the memory map of a replay process"))?;
         home.layout.apply(op);
         Ok(())
     }
@@ -320,16 +341,18 @@ impl World {
         len: u64,
     ) -> Result<(), TracerError> {
         let failed = TracerError::system("make shared memory for replay");
-        if !self.shared.contains_key(&object.id) {
-            let mut file = process::memory_file(0).map_err(&failed)?;
-            if let Some(initial) = &object.initial {
-                let mut stored = File::open(trace.file(initial)).map_err(&failed)?;
-                io::copy(&mut stored, &mut file).map_err(&failed)?;
+        let shared = match self.shared.entry(object.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let mut file = process::memory_file(0).map_err(&failed)?;
+                if let Some(initial) = &object.initial {
+                    let mut stored = File::open(trace.file(initial)).map_err(&failed)?;
+                    io::copy(&mut stored, &mut file).map_err(&failed)?;
+                }
+                let len = file.metadata().map_err(&failed)?.len();
+                place.insert(SharedMemory { file, len })
             }
-            let len = file.metadata().map_err(&failed)?.len();
-            self.shared.insert(object.id, SharedMemory { file, len });
-        }
-        let shared = self.shared.get_mut(&object.id).expect("it was just made");
+        };
         if shared.len < len {
             shared.file.set_len(len).map_err(&failed)?;
             shared.len = len;
@@ -338,11 +361,18 @@ impl World {
     }
 
     /// Puts recorded bytes into memory.
-    pub(crate) fn write_all(&self, trace: &Reader, space: SpaceId, writes: &[Write]) -> Result<(), TracerError> {
+    pub(crate) fn write_all(
+        &self,
+        trace: &Reader,
+        space: SpaceId,
+        writes: &[Write],
+    ) -> Result<(), TracerError> {
         let memory = &self.space(space)?.shell.memory;
         for write in writes {
             let bytes = trace.data(write.data)?;
-            memory.write(write.addr, &bytes).map_err(TracerError::system("write the memory of a replay process"))?;
+            memory
+                .write(write.addr, &bytes)
+                .map_err(TracerError::system("write the memory of a replay process"))?;
         }
         Ok(())
     }
@@ -361,7 +391,13 @@ impl World {
         for (id, task) in &self.tasks {
             let registers = ptrace::registers(task.real).map_err(&failed)?;
             let xstate = ptrace::xstate(task.real).map_err(&failed)?;
-            let frozen = FrozenTask { space: task.space, process: task.process, arrived: task.arrived, registers, xstate };
+            let frozen = FrozenTask {
+                space: task.space,
+                process: task.process,
+                arrived: task.arrived,
+                registers,
+                xstate,
+            };
             tasks.insert(*id, frozen);
         }
         Ok(FrozenWorld { spaces, tasks, shared })
@@ -449,7 +485,12 @@ fn map_shared(shell: &Shell, mapping: &Mapping, memory: &SharedMemory, offset: u
     shell.map_file(path.as_ref(), libc::O_RDWR, mapping, libc::MAP_SHARED, offset)
 }
 
-fn execute(trace: &Reader, shared: &BTreeMap<u32, SharedMemory>, home: &Space, op: &MemoryOp) -> io::Result<()> {
+fn execute(
+    trace: &Reader,
+    shared: &BTreeMap<u32, SharedMemory>,
+    home: &Space,
+    op: &MemoryOp,
+) -> io::Result<()> {
     let shell = &home.shell;
     match op {
         MemoryOp::Map(mapping) => match &mapping.source {
@@ -458,7 +499,8 @@ fn execute(trace: &Reader, shared: &BTreeMap<u32, SharedMemory>, home: &Space, o
                 shell.map_file(&trace.file(file), libc::O_RDONLY, mapping, libc::MAP_PRIVATE, *offset)?;
             }
             Source::Shared { object, offset } => {
-                let memory = shared.get(&object.id).ok_or_else(|| io::Error::other("no such shared object"))?;
+                let memory =
+                    shared.get(&object.id).ok_or_else(|| io::Error::other("no such shared object"))?;
                 map_shared(shell, mapping, memory, *offset)?;
             }
         },
@@ -488,13 +530,8 @@ fn execute(trace: &Reader, shared: &BTreeMap<u32, SharedMemory>, home: &Space, o
 /// Ends one thread of a process that goes on: it makes the call exit(2) itself.
 fn end_real_thread(thread: i32) {
     let Ok(registers) = ptrace::registers(thread) else { return };
-    let exit = Registers {
-        rip: SERVICE_PAGE,
-        rax: libc::SYS_exit as u64,
-        rdi: 0,
-        orig_rax: u64::MAX,
-        ..registers
-    };
+    let exit =
+        Registers { rip: SERVICE_PAGE, rax: libc::SYS_exit as u64, rdi: 0, orig_rax: u64::MAX, ..registers };
     if ptrace::set_registers(thread, &exit).is_ok() && ptrace::resume(thread, Resume::Continue, 0).is_ok() {
         reap(thread);
     }

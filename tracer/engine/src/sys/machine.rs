@@ -30,7 +30,9 @@ fn xcr0() -> u64 {
     }
     let (low, high): (u32, u32);
     // SAFETY: OSXSAVE says that XGETBV may be executed in user mode; it only writes the registers named.
-    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    unsafe {
+        std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 

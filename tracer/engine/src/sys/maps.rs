@@ -48,7 +48,9 @@ fn parse(line: &str) -> Option<Map> {
     Some(Map {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
-        protection: bit(0, b'r', libc::PROT_READ) | bit(1, b'w', libc::PROT_WRITE) | bit(2, b'x', libc::PROT_EXEC),
+        protection: bit(0, b'r', libc::PROT_READ)
+            | bit(1, b'w', libc::PROT_WRITE)
+            | bit(2, b'x', libc::PROT_EXEC),
         shared: flags.get(3) == Some(&b's'),
         offset: u64::from_str_radix(offset, 16).ok()?,
         inode: inode.parse().ok()?,
@@ -62,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_line_with_a_path_with_spaces() {
-        let map = parse("7f00-8f00 rw-s 00001000 fe:00 123                       /tmp/a b (deleted)").unwrap();
+        let map =
+            parse("7f00-8f00 rw-s 00001000 fe:00 123                       /tmp/a b (deleted)").unwrap();
         assert_eq!((map.start, map.end, map.offset, map.inode), (0x7f00, 0x8f00, 0x1000, 123));
         assert!(map.shared && map.writable() && !map.executable());
         assert_eq!(map.name, "/tmp/a b (deleted)");

@@ -64,7 +64,9 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
     loop {
         match ptrace::wait(child)?.1 {
             ptrace::Wait::Event(libc::PTRACE_EVENT_EXEC) => return Ok(child),
-            ptrace::Wait::Event(libc::PTRACE_EVENT_EXIT) => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
+            ptrace::Wait::Event(libc::PTRACE_EVENT_EXIT) => {
+                ptrace::resume(child, ptrace::Resume::Continue, 0)?
+            }
             ptrace::Wait::Signal(signal) => ptrace::resume(child, ptrace::Resume::Continue, signal)?,
             ptrace::Wait::Ended(_) => return Err(exec_error(&error_read)),
             _ => ptrace::resume(child, ptrace::Resume::Continue, 0)?,
@@ -96,7 +98,10 @@ pub(crate) fn launch_blank() -> io::Result<i32> {
         _ => {}
     }
     drop(go_read);
-    let replay = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_EXITKILL;
+    let replay = libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_EXITKILL;
     ptrace::seize(child, replay)?;
     write_byte(&go_write)?;
     loop {
@@ -117,7 +122,8 @@ const RSEQ_SIGNATURE: u64 = 0x5305_3053;
 /// is to be taken away has to give it up first.
 fn registered_rseq() -> Option<u64> {
     // SAFETY: the name is a constant string; the symbol, if there, is a ptrdiff_t (glibc 2.35 and newer).
-    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>().as_ref() }?;
+    let offset =
+        unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>().as_ref() }?;
     let thread_pointer: u64;
     // SAFETY: on x86-64 the first word of the thread control block, at fs:0, is its own address (System V ABI, TLS).
     unsafe { std::arch::asm!("mov {}, fs:0", out(reg) thread_pointer, options(nostack, readonly)) };
@@ -169,6 +175,12 @@ pub(crate) fn pin(thread: i32, core: u32) -> io::Result<()> {
     // SAFETY: the set is initialised and of the size given.
     let result = unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The core this thread runs on: the kernel has chosen it because it was free.
+pub(crate) fn current_core() -> Option<u32> {
+    // SAFETY: sched_getcpu takes and touches nothing.
+    u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
 /// The cores the calling thread may run on, as the bytes of a `cpu_set_t`.

@@ -159,7 +159,8 @@ pub(crate) fn set_xstate(thread: i32, bytes: &[u8]) -> io::Result<()> {
     let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: the vector describes a live buffer that the kernel only reads.
     unsafe {
-        request(libc::PTRACE_SETREGSET, thread, NT_X86_XSTATE as *mut c_void, (&raw mut vector).cast()).map(drop)
+        request(libc::PTRACE_SETREGSET, thread, NT_X86_XSTATE as *mut c_void, (&raw mut vector).cast())
+            .map(drop)
     }
 }
 
@@ -206,7 +207,8 @@ pub(crate) fn signal_info(thread: i32) -> io::Result<SignalInfo> {
 pub(crate) fn set_signal_info(thread: i32, info: &SignalInfo) -> io::Result<()> {
     let mut copy = info.0;
     // SAFETY: the buffer has the size of siginfo_t and is only read.
-    unsafe { request(libc::PTRACE_SETSIGINFO, thread, std::ptr::null_mut(), copy.as_mut_ptr().cast()) }.map(drop)
+    unsafe { request(libc::PTRACE_SETSIGINFO, thread, std::ptr::null_mut(), copy.as_mut_ptr().cast()) }
+        .map(drop)
 }
 
 /// Sets debug register `index` (0 to 3 addresses, 6 status, 7 control; Intel SDM volume 3, section 19.2).

@@ -1,0 +1,149 @@
+//! `cargo xtask bench record`: ratios to bare, the medians of interleaved runs. Not a test: it asserts nothing.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{check, fresh_directory, packages, release_vdbg, root};
+
+/// How often each pair is run; the median is printed.
+const ROUNDS: usize = 5;
+
+/// A command to measure, and how its result is printed.
+struct Case {
+    name: &'static str,
+    command: Vec<String>,
+    unit: Unit,
+}
+
+enum Unit {
+    /// Time divided by bare.
+    Ratio,
+    /// Milliseconds above bare, divided by this many executions.
+    Milliseconds(u32),
+}
+
+pub(crate) fn run() -> Result<()> {
+    packages::ensure(packages::COMPILER)?;
+    packages::ensure(&[("python3", "python3"), ("gzip", "gzip")])?;
+    let vdbg = release_vdbg()?;
+    let folder = fresh_directory("bench")?;
+    println!("{:34} {:>10} {:>10} {:>10}", "medians of 5 interleaved runs", "bare ms", "record", "replay");
+    for case in cases(&folder)? {
+        measure(&vdbg, &folder, &case).with_context(|| case.name.to_owned())?;
+    }
+    reverse(&vdbg, &folder)
+}
+
+fn cases(folder: &Path) -> Result<Vec<Case>> {
+    let compiled = |name: &str| -> Result<String> {
+        let program = folder.join(name);
+        let source = root().join(format!("tests/bench/{name}.c"));
+        check(Command::new("gcc").args(["-O2", "-g", "-pthread", "-o"]).arg(&program).arg(source))?;
+        Ok(program.display().to_string())
+    };
+    let data = folder.join("data");
+    std::fs::write(&data, pseudo_random_text(20 << 20))?;
+    let script = |name: &str| root().join(format!("tests/bench/{name}.py")).display().to_string();
+    let ratio = |name, command: &[&str]| Case {
+        name,
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        unit: Unit::Ratio,
+    };
+    let (sieve, reads, mutex) = (compiled("sieve")?, compiled("reads")?, compiled("mutex")?);
+    let mut cases = vec![
+        ratio("gzip -9, 20 MB", &["gzip", "-9", "-c", &data.display().to_string()]),
+        ratio("CPython loop", &["python3", &script("loop")]),
+        ratio("CPython, 10 ms timer", &["python3", &script("timer"), "0"]),
+        ratio("CPython, 10 ms timer, 50 MB heap", &["python3", &script("timer"), "50"]),
+        ratio("sieve and qsort", &[&sieve]),
+        ratio("200,000 one-byte reads", &[&reads]),
+        ratio("four threads, one mutex", &[&mutex]),
+    ];
+    let above = |name, command: &[&str], executions| Case {
+        unit: Unit::Milliseconds(executions),
+        ..ratio(name, command)
+    };
+    cases.push(above("true, ms above bare", &["true"], 1));
+    cases.push(above("ls -l /usr/bin, ms above bare", &["ls", "-l", "/usr/bin"], 1));
+    cases.push(above(
+        "20 execs, ms each above bare",
+        &["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do /bin/true; done"],
+        20,
+    ));
+    Ok(cases)
+}
+
+fn measure(vdbg: &Path, folder: &Path, case: &Case) -> Result<()> {
+    let trace = folder.join("trace");
+    let (mut bare, mut record, mut replay) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(time(Command::new(&case.command[0]).args(&case.command[1..]))?);
+        if trace.exists() {
+            std::fs::remove_dir_all(&trace)?;
+        }
+        record
+            .push(time(Command::new(vdbg).args(["record", "-o"]).arg(&trace).arg("--").args(&case.command))?);
+        replay.push(time(Command::new(vdbg).arg("replay").arg(&trace).arg("--autopilot"))?);
+    }
+    let (bare, record, replay) = (median(bare), median(record), median(replay));
+    let shown = |time: Duration| match case.unit {
+        Unit::Ratio => format!("{:.2}", time.as_secs_f64() / bare.as_secs_f64()),
+        Unit::Milliseconds(executions) => {
+            format!("{:.1}", (time.as_secs_f64() - bare.as_secs_f64()) * 1e3 / f64::from(executions))
+        }
+    };
+    println!(
+        "{:34} {:>10.1} {:>10} {:>10}",
+        case.name,
+        bare.as_secs_f64() * 1e3,
+        shown(record),
+        shown(replay)
+    );
+    Ok(())
+}
+
+/// Reverse-continue from the end to the start of about a second of computing.
+fn reverse(vdbg: &Path, folder: &Path) -> Result<()> {
+    let trace = folder.join("trace-reverse");
+    let program = folder.join("sieve").display().to_string();
+    time(Command::new(vdbg).args(["record", "-o"]).arg(&trace).args(["--", &program]))?;
+    let bare = median((0..ROUNDS).map(|_| time(&mut Command::new(&program))).collect::<Result<_>>()?);
+    let run = |commands: &[&str]| {
+        let words: Vec<&str> = commands.iter().flat_map(|command| ["-e", command]).collect();
+        time(Command::new(vdbg).arg("replay").arg(&trace).arg("--batch").args(words))
+    };
+    let there = median((0..ROUNDS).map(|_| run(&["continue"])).collect::<Result<_>>()?);
+    let back = median(
+        (0..ROUNDS).map(|_| run(&["continue", "break main", "reverse-continue"])).collect::<Result<_>>()?,
+    );
+    let seconds = back.saturating_sub(there).as_secs_f64();
+    println!("reverse-continue, end to main: {:.2} s over a program of {:.2} s", seconds, bare.as_secs_f64());
+    Ok(())
+}
+
+fn time(command: &mut Command) -> Result<Duration> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let since = Instant::now();
+    command.status().with_context(|| format!("cannot run {command:?}"))?;
+    Ok(since.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Text that compresses about as well as text does, the same every time.
+fn pseudo_random_text(len: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..len).map(|_| b"etaoin shrdlu\nABCDEFGHIJKLMNOPQR"[(next() >> 59) as usize]).collect()
+}
