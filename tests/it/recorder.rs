@@ -28,7 +28,7 @@ fn killed_after(scratch: &Scratch, program: &std::path::Path, time: Duration) ->
     std::thread::sleep(time);
     recorder.kill().expect("our own child can be killed");
     let _ = recorder.wait();
-    
+
     trace
 }
 
@@ -64,7 +64,9 @@ fn the_program_dies_with_its_recorder() {
     let begun = Instant::now();
     let runs = || {
         let processes = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
-        processes.filter_map(|entry| std::fs::read_link(entry.path().join("exe")).ok()).any(|exe| exe == program)
+        processes
+            .filter_map(|entry| std::fs::read_link(entry.path().join("exe")).ok())
+            .any(|exe| exe == program)
     };
     while runs() {
         assert!(begun.elapsed() < LIMIT, "{} still runs", program.display());

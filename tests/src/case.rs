@@ -126,7 +126,8 @@ impl Case {
         command.arg("record").arg(scratch.path("trace")).arg("--").arg(&self.program).args(&self.arguments);
         let mut recorded = self.run(&mut command, &scratch, core());
         let recording = |recorded| Recording { case: self, scratch, recorded };
-        let Some(end) = trace::Reader::open(&recording_path(&recorded, &command)).ok().and_then(|t| t.end().cloned())
+        let Some(end) =
+            trace::Reader::open(&recording_path(&recorded, &command)).ok().and_then(|t| t.end().cloned())
         else {
             panic!("not recorded: {recorded:?}");
         };
@@ -230,7 +231,9 @@ fn assert_same(what: &str, got: &[u8], wanted: &[u8]) {
     let from = at.saturating_sub(200);
     let (got_len, wanted_len) = (got.len(), wanted.len());
     let (got, wanted) = (excerpt(&got[from..]), excerpt(&wanted[from..]));
-    panic!("{what} differs at byte {at} ({got_len} bytes, wanted {wanted_len}):\n{got}\n--- wanted\n{wanted}");
+    panic!(
+        "{what} differs at byte {at} ({got_len} bytes, wanted {wanted_len}):\n{got}\n--- wanted\n{wanted}"
+    );
 }
 
 /// The core whose turn it is.

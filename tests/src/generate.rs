@@ -61,7 +61,10 @@ fn main_function(random: &mut Random, size: Size, threads: u64, children: u64, t
         let _ = writeln!(text, "    start_timer({});", 1000 + random.below(20_000));
     }
     for child in 0..children {
-        let _ = writeln!(text, "    pid_t pid_{child} = fork();\n    if (pid_{child} == 0)\n        _exit(child_{child}());");
+        let _ = writeln!(
+            text,
+            "    pid_t pid_{child} = fork();\n    if (pid_{child} == 0)\n        _exit(child_{child}());"
+        );
     }
     for thread in 0..threads {
         let _ = writeln!(

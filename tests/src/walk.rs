@@ -27,10 +27,8 @@ pub struct Seen {
 pub fn there_and_back(session: &mut Session) -> Result<String, Box<dyn std::error::Error>> {
     let Some(site) = site(session)? else { return Ok("no system call to stop at".into()) };
     let image = image_at(session, site.event)?;
-    let stops = Stops {
-        breakpoints: vec![Breakpoint { id: 1, address: site.address, image }],
-        ..Stops::default()
-    };
+    let stops =
+        Stops { breakpoints: vec![Breakpoint { id: 1, address: site.address, image }], ..Stops::default() };
     session.goto(&session.start())?;
     let there = hits(session, Direction::Forward, &stops, usize::MAX)?;
     if there.is_empty() {
@@ -40,7 +38,11 @@ pub fn there_and_back(session: &mut Session) -> Result<String, Box<dyn std::erro
     let wanted = there.iter().rev().take(BACK_MAX);
     for (index, (seen, wanted)) in back.iter().zip(wanted).enumerate() {
         if seen != wanted {
-            return Err(format!("hit {index} from the end at {:#x}: {seen:x?}, forwards {wanted:x?}", site.address).into());
+            return Err(format!(
+                "hit {index} from the end at {:#x}: {seen:x?}, forwards {wanted:x?}",
+                site.address
+            )
+            .into());
         }
     }
     if back.len() != there.len().min(BACK_MAX) {
@@ -90,13 +92,15 @@ fn site(session: &Session) -> Result<Option<Site>, TracerError> {
         }
     }
     let rank = |visits: u64| if visits <= VISITS_MAX { (1, visits) } else { (0, u64::MAX - visits) };
-    let best = sites.into_iter().max_by_key(|((_, address), (visits, event))| (rank(*visits), *event, *address));
+    let best =
+        sites.into_iter().max_by_key(|((_, address), (visits, event))| (rank(*visits), *event, *address));
     Ok(best.map(|((_, address), (_, event))| Site { address, event }))
 }
 
 /// A call that returns to its site.
 fn returns(number: u64) -> bool {
-    let leaves = [libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn];
+    let leaves =
+        [libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_rt_sigreturn];
     !leaves.contains(&(number as i64))
 }
 

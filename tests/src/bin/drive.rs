@@ -100,7 +100,10 @@ fn dump(directory: &Path) -> Result<()> {
         let event = trace.event(number)?;
         let (registers, mut kind) = (event.registers, format!("{:x?}", event.kind));
         kind.truncate(400);
-        println!("{number} {} rip {:x} call {} {kind}", event.thread, registers.rip, registers.orig_rax as i64);
+        println!(
+            "{number} {} rip {:x} call {} {kind}",
+            event.thread, registers.rip, registers.orig_rax as i64
+        );
     }
     Ok(())
 }

@@ -49,7 +49,8 @@ fn milestones(session: &Session) -> Vec<u64> {
     let trace = session.trace();
     let is_call = |number: &u64| {
         let event = trace.event(*number).expect("a readable event");
-        matches!(event.kind, EventKind::Syscall { .. }) && event.registers.orig_rax == libc::SYS_getppid as u64
+        matches!(event.kind, EventKind::Syscall { .. })
+            && event.registers.orig_rax == libc::SYS_getppid as u64
     };
     (0..trace.len()).filter(is_call).collect()
 }
@@ -65,7 +66,10 @@ pub(crate) fn steps_among_signals() {
     let mut random = Random(13);
     around_events(&mut session, &mut random, 30 * effort(), true);
     let address = program.symbol("mix");
-    let event = (0..session.trace().len()).find(|number| is_timer_call(&session, *number)).expect("a call that starts the timer") + 1;
+    let event = (0..session.trace().len())
+        .find(|number| is_timer_call(&session, *number))
+        .expect("a call that starts the timer")
+        + 1;
     for _ in 0..8 * effort() {
         let visits = Leg::Visits { address, count: 1 + random.below(2000) };
         exact(&mut session, &Position::at_event(event).then(visits), 1 + random.below(3), true);
@@ -127,14 +131,22 @@ fn exact(session: &mut Session, position: &Position, steps: u64, one_thread: boo
     let after = all_registers(session);
     let place = session.position();
     if one_thread {
-        same(&before, &after, &format!("{steps} steps back from {position:?} to {back:?} and forward to {place:?}"));
+        same(
+            &before,
+            &after,
+            &format!("{steps} steps back from {position:?} to {back:?} and forward to {place:?}"),
+        );
         assert_eq!(hash, session.state_hash().expect("a thread"), "{steps} steps from {position:?}");
     } else if let [only] = threads.as_slice() {
         // Other threads may have gone elsewhere: only the one that stepped is at the same place.
         let of = |all: &[(ThreadId, Registers)]| all.iter().find(|(id, _)| Some(*id) == *only).copied();
         let (before, after) = (of(&before), of(&after));
         if let (Some(before), Some(after)) = (before, after) {
-            same(&[before], &[after], &format!("a step back from {position:?} to {back:?}, forward to {place:?}"));
+            same(
+                &[before],
+                &[after],
+                &format!("a step back from {position:?} to {back:?}, forward to {place:?}"),
+            );
         }
     }
 }

@@ -69,7 +69,17 @@ impl Program {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs").join(source);
         let path = scratch(source.trim_end_matches(".c"));
         let mut gcc = Command::new("gcc");
-        gcc.args(["-std=gnu11", "-O1", "-g", "-no-pie", "-pthread", "-Wall", "-Werror", "-Wno-unused-result", "-o"]);
+        gcc.args([
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-no-pie",
+            "-pthread",
+            "-Wall",
+            "-Werror",
+            "-Wno-unused-result",
+            "-o",
+        ]);
         let status = gcc.arg(&path).arg(from).status().expect("gcc can be started");
         assert!(status.success(), "{source} does not compile");
         Program { path }
@@ -109,7 +119,8 @@ pub(crate) fn start_recording(name: &str, program: &Path, arguments: &[&str]) ->
 /// The job that records: DIR PROGRAM ARG…
 pub(crate) fn record_job() {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let text = |argument: &OsString| CString::new(argument.clone().into_vec()).expect("no NUL in an argument");
+    let text =
+        |argument: &OsString| CString::new(argument.clone().into_vec()).expect("no NUL in an argument");
     // SAFETY: this process has one thread.
     unsafe { std::env::remove_var(JOB) };
     let options = RecordOptions {
@@ -128,7 +139,8 @@ pub(crate) fn open(trace: &Path) -> Session {
 
 /// The registers of all threads, without what is the kernel's own note.
 pub(crate) fn all_registers(session: &Session) -> Vec<(ThreadId, Registers)> {
-    let of = |thread: ThreadId| Registers { orig_rax: 0, ..session.registers(thread).expect("the thread exists") };
+    let of =
+        |thread: ThreadId| Registers { orig_rax: 0, ..session.registers(thread).expect("the thread exists") };
     session.threads().into_iter().map(|info| (info.thread, of(info.thread))).collect()
 }
 

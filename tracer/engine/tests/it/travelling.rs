@@ -78,7 +78,8 @@ fn hashes(session: &mut Session) -> Vec<u64> {
 }
 
 fn hash_at(session: &mut Session, event: u64) -> u64 {
-    let stop = session.goto(&Position::at_event(event)).unwrap_or_else(|error| panic!("goto {event}: {error}"));
+    let stop =
+        session.goto(&Position::at_event(event)).unwrap_or_else(|error| panic!("goto {event}: {error}"));
     assert_eq!((stop, session.position()), (Stop::Arrived, &Position::at_event(event)));
     session.state_hash().expect("a thread")
 }
