@@ -284,7 +284,7 @@ fn a_truncated_trace_is_read_up_to_the_cut() {
         let count = reader.len();
         assert!(count <= before.unwrap_or(u64::MAX));
         assert_eq!(whole == 0, count == 0, "{whole} blocks and {count} events at {cut}");
-        assert_eq!(reader.damage().is_some(), !blocks.iter().any(|block| block.end == cut) && cut > 0);
+        assert_eq!(reader.damage().is_some(), cut < events.len());
         for number in 0..count {
             assert_eq!(reader.event(number).expect("an event"), written.events[number as usize]);
         }
