@@ -48,6 +48,8 @@ pub struct Machine {
 pub struct End {
     /// Number of events.
     pub events: u64,
+    /// Length of the data stream in bytes.
+    pub data_len: u64,
     /// Wait status of the first process, as in waitpid(2).
     pub status: i32,
     /// Duration in nanoseconds.

@@ -109,6 +109,7 @@ impl Reader {
             damage: events_damage.or(data_damage),
         };
         reader.check_blocks()?;
+        reader.check_lengths();
         reader.cut_to_good_prefix()?;
         Ok(reader)
     }
@@ -197,10 +198,26 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops blocks from the end until the last event decodes and refers only to data that is there.
+    /// A file that was cut between two blocks looks whole; how long it was says otherwise.
+    fn check_lengths(&mut self) {
+        let Some(end) = &self.end else { return };
+        for (path, len, written) in
+            [(&self.events.path, self.events.len, end.events), (&self.data.path, self.data.len, end.data_len)]
+        {
+            if len < written && self.damage.is_none() {
+                self.damage = Some(Damage { path: path.clone(), what: "its end is missing".into() });
+            }
+        }
+    }
+
+    /// Finds the first event that does not decode or refers to data that is not there. A trace that was closed
+    /// properly and has no damage is not read through for it.
     fn cut_to_good_prefix(&mut self) -> Result<(), TraceError> {
-        while let Some(index) = self.events.blocks.len().checked_sub(1) {
-            let first = self.events.blocks[index].header.first;
+        if self.damage.is_none() && self.end.is_some() {
+            return Ok(());
+        }
+        for index in 0..self.events.blocks.len() {
+            let header = self.events.blocks[index].header;
             let good = match self.events.block(index, decode_events) {
                 Ok(block) => block.iter().take_while(|event| self.has_data_of(event)).count() as u64,
                 Err(TraceError::Corrupt { path, what }) => {
@@ -209,11 +226,10 @@ impl Reader {
                 }
                 Err(other) => return Err(other),
             };
-            self.count = first + good;
-            if good > 0 {
+            if good < u64::from(header.count) {
+                self.count = header.first + good;
                 return Ok(());
             }
-            self.events.blocks.pop();
         }
         Ok(())
     }

@@ -110,7 +110,10 @@ impl Writer {
     /// When something could not be written; what was written before replays.
     pub fn finish(mut self, status: i32, duration_ns: u64) -> Result<(), TraceError> {
         self.close()?;
-        write_json(&self.directory.join("end.json"), &End { events: self.events, status, duration_ns })
+        write_json(
+            &self.directory.join("end.json"),
+            &End { events: self.events, data_len: self.data_len, status, duration_ns },
+        )
     }
 
     fn send(&mut self, message: Message) -> Result<(), TraceError> {

@@ -132,7 +132,7 @@ impl Recorder {
         place: &TraceDirectory,
     ) -> Result<Recorder, TracerError> {
         let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
-        let core = first_core(&affinity);
+        let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
         let header = header(options, place, core);
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         let writer = Writer::create(&place.path, &header)?;
@@ -506,7 +506,8 @@ fn gone_is_fine(error: std::io::Error) -> Result<(), TracerError> {
     }
 }
 
-fn first_core(affinity: &[u8]) -> u32 {
+/// The last of these cores.
+fn last_core(affinity: &[u8]) -> u32 {
     let last = affinity.iter().enumerate().rev().find(|(_, byte)| **byte != 0);
     last.map_or(0, |(index, byte)| index as u32 * 8 + byte.ilog2())
 }

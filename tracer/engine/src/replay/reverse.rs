@@ -28,6 +28,9 @@ use crate::TracerError;
 /// How many single steps are made from an anchor before a closer one is looked for.
 const STEPS_MAX: u64 = 2000;
 
+/// How far before a place that was stepped back to a checkpoint is made, in instructions.
+const STEPS_BACK: u64 = 64;
+
 /// How many anchors are tried.
 const ANCHORS_MAX: usize = 48;
 
@@ -116,6 +119,7 @@ impl Session {
         let goal = self.at.clone();
         match self.predecessor(&goal) {
             Ok(Some(position)) => {
+                self.prepare_steps_back(&position)?;
                 self.travel(&position)?;
                 Ok(Stop::Step)
             }
@@ -127,6 +131,23 @@ impl Session {
             Err(TracerError::Interrupted) => self.give_up(&goal),
             Err(error) => Err(error),
         }
+    }
+
+    /// Who goes one instruction back will go further: a checkpoint some steps before makes that quick.
+    fn prepare_steps_back(&mut self, position: &Position) -> Result<(), TracerError> {
+        let Some((Leg::Steps(steps), before)) = position.legs.split_last() else { return Ok(()) };
+        let near = |other: &Position| {
+            let same_way = other.event == position.event
+                && other.legs.split_last().is_some_and(|(_, way)| way == before);
+            same_way
+                && matches!(other.legs.last(), Some(Leg::Steps(at)) if at <= steps && steps - at <= STEPS_BACK)
+        };
+        if *steps <= STEPS_BACK || self.checkpoints.iter().any(|checkpoint| near(&checkpoint.position)) {
+            return Ok(());
+        }
+        let base = Position { event: position.event, legs: before.to_vec() };
+        self.travel(&base.then(Leg::Steps(steps - STEPS_BACK)))?;
+        self.add_checkpoint(false)
     }
 
     /// The position one instruction before; `None` at the start.

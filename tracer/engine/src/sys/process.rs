@@ -177,6 +177,12 @@ pub(crate) fn pin(thread: i32, core: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The core this thread runs on: the kernel has chosen it because it was free.
+pub(crate) fn current_core() -> Option<u32> {
+    // SAFETY: sched_getcpu takes and touches nothing.
+    u32::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
 /// The cores the calling thread may run on, as the bytes of a `cpu_set_t`.
 pub(crate) fn affinity() -> io::Result<Vec<u8>> {
     let mut bytes = vec![0u8; size_of::<libc::cpu_set_t>()];

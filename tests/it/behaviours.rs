@@ -1,0 +1,121 @@
+//! One small C program for each behaviour that recording must get right.
+
+use e2e::compile::compile;
+use e2e::{Recording, Scratch};
+
+use crate::case;
+
+/// Compiles and checks a debuggee whose output is the same in every run.
+fn check(source: &str) -> Recording {
+    let scratch = Scratch::new();
+    case(compile(&scratch, source)).check()
+}
+
+/// The same for one whose output differs from run to run.
+fn check_varying(source: &str) -> Recording {
+    let scratch = Scratch::new();
+    case(compile(&scratch, source)).output_varies().check()
+}
+
+#[test]
+fn process_trees() {
+    check("processes.c");
+}
+
+#[test]
+fn sigkill_of_a_busy_child() {
+    check("killed.c");
+}
+
+#[test]
+fn death_by_signals() {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "dies.c");
+    for signal in [libc::SIGTERM, libc::SIGSEGV, libc::SIGKILL, libc::SIGABRT] {
+        let recording = case(&program).args([signal.to_string()]).check();
+        assert_eq!(recording.recorded.status & 0x7f, signal);
+    }
+}
+
+#[test]
+fn threads() {
+    check("threads.c");
+}
+
+#[test]
+fn threads_on_all_cores() {
+    let scratch = Scratch::new();
+    case(compile(&scratch, "threads.c")).all_cores().check();
+}
+
+#[test]
+fn threads_that_main_leaves_behind() {
+    check("leaves.c");
+}
+
+#[test]
+fn exec_from_a_thread() {
+    check("execthread.c");
+}
+
+#[test]
+fn a_racy_counter() {
+    check_varying("racy.c");
+}
+
+#[test]
+fn signals() {
+    check("signals.c");
+}
+
+#[test]
+fn mappings() {
+    check("mappings.c");
+}
+
+#[test]
+fn clocks() {
+    check_varying("clocks.c");
+}
+
+#[test]
+fn unruly_instructions() {
+    check_varying("unruly.c");
+}
+
+#[test]
+fn proc_does_not_give_the_recorder_away() {
+    let scratch = Scratch::new();
+    case(compile(&scratch, "proc.c")).all_cores().check();
+}
+
+#[test]
+fn the_program_sees_all_cores() {
+    let scratch = Scratch::new();
+    case(compile(&scratch, "cores.c")).all_cores().check();
+}
+
+#[test]
+fn bulk_input_and_output() {
+    check("bulk.c");
+}
+
+#[test]
+fn waits() {
+    check("waits.c");
+}
+
+#[test]
+fn refused_calls() {
+    check("refused.c");
+}
+
+#[test]
+fn deep_recursion() {
+    check("deep.c");
+}
+
+#[test]
+fn vector_state_lives_through_signals() {
+    check("vectors.c");
+}

@@ -1,0 +1,15 @@
+//! End-to-end tests.
+
+mod behaviours;
+mod generated;
+mod real;
+mod recorder;
+
+use std::path::PathBuf;
+
+use e2e::Case;
+
+/// A case of this program.
+fn case(program: impl Into<PathBuf>) -> Case {
+    Case::new(env!("CARGO_BIN_EXE_drive"), program)
+}

@@ -1,0 +1,117 @@
+//! `drive`: what must not run in a test process. See the library's head.
+//!
+//! ```text
+//! drive record DIR -- PROGRAM [ARG…]   records; the exit status says only whether that worked
+//! drive replay DIR OUT ERR             replays to the end; reproduced output goes to the files OUT and ERR
+//! drive walk DIR                       a breakpoint forwards, and back to it
+//! drive hashes DIR                     the hash of the state at every event
+//! drive dump DIR                       the events, a line each
+//! drive prefix DIR                     replays what a killed recorder left
+//! ```
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tracer::{Direction, Mode, NoJudge, RecordOptions, Session, Stop, Stops};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("drive: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[OsString]) -> Result<()> {
+    let texts: Vec<&str> = arguments.iter().map(|argument| argument.to_str().unwrap_or("?")).collect();
+    match texts.as_slice() {
+        ["record", directory, "--", _, ..] => record(Path::new(directory), &arguments[3..]),
+        ["replay", directory, out, err] => replay(Path::new(directory), Path::new(out), Path::new(err)),
+        ["walk", directory] => walk(Path::new(directory)),
+        ["hashes", directory] => hashes(Path::new(directory)),
+        ["dump", directory] => dump(Path::new(directory)),
+        ["prefix", directory] => prefix(Path::new(directory)),
+        _ => Err("usage: drive record|replay|walk|hashes|dump|prefix DIR …".into()),
+    }
+}
+
+fn record(directory: &Path, command: &[OsString]) -> Result<()> {
+    let text = |argument: &OsString| CString::new(argument.clone().into_vec());
+    let options = RecordOptions {
+        program: PathBuf::from(&command[0]),
+        arguments: command.iter().map(text).collect::<std::result::Result<_, _>>()?,
+        output: Some(directory.to_owned()),
+    };
+    let recorded = tracer::record(&options)?;
+    if std::env::var_os("VDBG_WARNINGS").is_some() {
+        std::io::stderr().write_all(recorded.warnings.join("\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn replay(directory: &Path, out: &Path, err: &Path) -> Result<()> {
+    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    let (mut out, mut err) = (File::create(out)?, File::create(err)?);
+    session.reproduce_output(Box::new(move |bytes, is_error| {
+        let file = if is_error { &mut err } else { &mut out };
+        file.write_all(bytes).expect("the output can be written");
+    }));
+    to_the_end(&mut session)
+}
+
+fn to_the_end(session: &mut Session) -> Result<()> {
+    let stop = session.resume(Direction::Forward, Mode::Run, &Stops::default(), &mut NoJudge)?;
+    let end = session.end()?;
+    if stop != Stop::End || *session.position() != end {
+        return Err(format!("{stop:?} at {:?} instead of the end {end:?}", session.position()).into());
+    }
+    println!("{} events replayed, no divergence", session.trace().len());
+    Ok(())
+}
+
+fn walk(directory: &Path) -> Result<()> {
+    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    println!("{}", e2e::walk::there_and_back(&mut session)?);
+    Ok(())
+}
+
+fn hashes(directory: &Path) -> Result<()> {
+    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    let end = session.end()?;
+    for event in 1..=end.event {
+        session.goto(&tracer::Position::at_event(event))?;
+        println!("{event} {:x}", session.state_hash()?);
+    }
+    Ok(())
+}
+
+fn dump(directory: &Path) -> Result<()> {
+    let trace = trace::Reader::open(directory)?;
+    for number in 0..trace.len() {
+        let event = trace.event(number)?;
+        let (registers, mut kind) = (event.registers, format!("{:x?}", event.kind));
+        kind.truncate(400);
+        println!(
+            "{number} {} rip {:x} call {} {kind}",
+            event.thread, registers.rip, registers.orig_rax as i64
+        );
+    }
+    Ok(())
+}
+
+fn prefix(directory: &Path) -> Result<()> {
+    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    if session.trace().end().is_some() {
+        return Err("this recording was not cut off".into());
+    }
+    to_the_end(&mut session)
+}

@@ -1,0 +1,31 @@
+//! The recordings that several tests use.
+
+use std::path::PathBuf;
+
+use crate::support::Program;
+
+/// One thread that computes, with a few system calls.
+pub(crate) fn looping() -> (Program, PathBuf) {
+    recorded("loop.c")
+}
+
+/// Threads that contend, spin and wait.
+pub(crate) fn threads() -> (Program, PathBuf) {
+    recorded("threads.c")
+}
+
+/// One thread that a timer interrupts all the time.
+pub(crate) fn signals() -> (Program, PathBuf) {
+    recorded("signals.c")
+}
+
+/// A parent with children.
+pub(crate) fn children() -> (Program, PathBuf) {
+    recorded("children.c")
+}
+
+fn recorded(source: &str) -> (Program, PathBuf) {
+    let program = Program::compile(source);
+    let trace = program.record("trace", &[]);
+    (program, trace)
+}
