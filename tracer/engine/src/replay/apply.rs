@@ -48,11 +48,17 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
     })
 }
 
-/// The registers of a stop in the terms of the event: a patched instruction traps behind its first byte.
+/// The registers of a stop in the terms of the event: a patched instruction traps behind its first byte, and a system
+/// call under a step has saved the step's trap flag in r11.
 pub(crate) fn at_event(event: &Event, registers: &Registers) -> Registers {
     match event.kind {
         EventKind::Instruction { kind, .. } if signal_of(kind) == libc::SIGTRAP => {
             Registers { rip: registers.rip.wrapping_sub(1), ..*registers }
+        }
+        EventKind::Syscall { .. }
+        | EventKind::SyscallEnter
+        | EventKind::Signal { point: SignalPoint::SyscallEntry, .. } => {
+            Registers { r11: registers.r11 & !DEBUG_FLAGS, ..*registers }
         }
         _ => *registers,
     }

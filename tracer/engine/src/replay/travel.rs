@@ -479,7 +479,7 @@ impl Session {
             return Err(TracerError::Divergence { event: self.at.event, thread: event.thread.0, what });
         }
         let corrected = apply::at_event(event, &registers);
-        if corrected.rip != registers.rip {
+        if corrected != registers {
             self.world.set_registers(event.thread, &corrected)?;
         }
         Ok(())
