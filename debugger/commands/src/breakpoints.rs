@@ -47,9 +47,9 @@ impl Debugger {
         self.find_places();
         let name = if temporary { "Temporary breakpoint" } else { "Breakpoint" };
         match places.as_slice() {
-            [] => {
-                reply.line(format!("{name} {id} ({text}) is pending: the program or library that has it comes later."))
-            }
+            [] => reply.line(format!(
+                "{name} {id} ({text}) is pending: the program or library that has it comes later."
+            )),
             [place] => reply.line(format!("{name} {id} at {:#x}{}", place.address, self.where_text(place))),
             [place, ..] => {
                 reply.line(format!(
