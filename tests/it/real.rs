@@ -230,6 +230,7 @@ impl Server {
             .current_dir(folder)
             .process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        process::die_with_us(&mut command);
         let mut child = command.spawn().expect("python can be started");
         let mut line = String::new();
         let said = child.stdout.as_mut().map(|stdout| BufReader::new(stdout).read_line(&mut line));

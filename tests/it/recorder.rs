@@ -19,6 +19,7 @@ fn killed_after(scratch: &Scratch, program: &std::path::Path, time: Duration) ->
     let mut command = Command::new(DRIVE);
     command.arg("record").arg(&trace).arg("--").arg(program).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    process::die_with_us(&mut command);
     let mut recorder = command.spawn().expect("drive can be started");
     // The trace begins a while after the recorder; the time counts from there.
     let begun = Instant::now();

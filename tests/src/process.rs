@@ -54,6 +54,7 @@ pub fn excerpt(bytes: &[u8]) -> String {
 pub fn run(command: &mut Command, stdin: Option<File>, limit: Duration) -> Result<Outcome, String> {
     command.stdin(stdin.map_or_else(Stdio::null, Stdio::from));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    die_with_us(command);
     let shown = format!("{command:?}");
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
     let stdout = collect(child.stdout.take());
@@ -67,6 +68,17 @@ pub fn run(command: &mut Command, stdin: Option<File>, limit: Duration) -> Resul
             Err(format!("{shown}: not done within {limit:?}\n{outcome:?}"))
         }
     }
+}
+
+/// When the test is ended from outside, nothing is left behind: what a recorder traces ends with it.
+pub fn die_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl(2) is called, which takes no pointers here.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    };
 }
 
 fn collect<R: Read + Send + 'static>(stream: Option<R>) -> JoinHandle<Vec<u8>> {

@@ -14,7 +14,7 @@ use tracer::{OpenOptions, RecordOptions, Session};
 pub(crate) const JOB: &str = "TRACER_IT_JOB";
 
 /// What a job may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// How often a child is looked at.
 const POLL: Duration = Duration::from_millis(5);
@@ -27,11 +27,23 @@ pub(crate) fn isolated(job: &str) {
     let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
     command.env(JOB, job).env(SCRATCH, scratch.path()).process_group(0);
     command.stdin(Stdio::null()).stdout(output.try_clone().expect("a copy")).stderr(output);
+    die_with_us(&mut command);
     let mut child = command.spawn().expect("this binary can be started");
     let good = finish(&mut child, LIMIT);
     let said = std::fs::read(&log).unwrap_or_default();
     assert_eq!(good, Some(0), "job {job}: {}", String::from_utf8_lossy(&said));
     print!("{}", String::from_utf8_lossy(&said));
+}
+
+/// When the test is ended from outside, nothing is left behind: what a session or a recorder traces ends with it.
+fn die_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl(2) is called, which takes no pointers here.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    };
 }
 
 /// Waits for a child that leads a process group; ends it when it takes too long. Its exit code.
@@ -112,7 +124,8 @@ pub(crate) fn start_recording(name: &str, program: &Path, arguments: &[&str]) ->
     let trace = scratch(name);
     let mut recorder = Command::new(std::env::current_exe().expect("this binary has a path"));
     recorder.env(JOB, "record").arg(&trace).arg(program).args(arguments).process_group(0);
-    let child = recorder.stdin(Stdio::null()).spawn().expect("this binary can be started");
+    die_with_us(recorder.stdin(Stdio::null()));
+    let child = recorder.spawn().expect("this binary can be started");
     (child, trace)
 }
 
