@@ -51,6 +51,7 @@ impl Halt {
 struct Judged {
     failure: Option<(u32, String)>,
     wanted: Vec<u32>,
+    interrupted: bool,
 }
 
 impl Debugger {
@@ -95,9 +96,14 @@ impl Debugger {
             direction,
             failure: None,
             wanted: Vec::new(),
+            interrupted: false,
         };
         let stop = self.session.resume(direction, mode, &stops, &mut referee);
-        let judged = Judged { failure: referee.failure.take(), wanted: std::mem::take(&mut referee.wanted) };
+        let judged = Judged {
+            failure: referee.failure.take(),
+            wanted: std::mem::take(&mut referee.wanted),
+            interrupted: referee.interrupted,
+        };
         match stop {
             Ok(stop) => Ok((stop, judged)),
             Err(error) => {
@@ -131,6 +137,9 @@ impl Debugger {
     fn hit(&mut self, hit: Hit, judged: Judged, direction: Direction) -> Option<Halt> {
         if let Some((id, why)) = judged.failure {
             return Some(Halt::Failure { id, why });
+        }
+        if judged.interrupted {
+            return Some(Halt::Interrupted);
         }
         let mut ids: Vec<u32> = judged.wanted.iter().copied().filter(|id| *id < INTERNAL).collect();
         if direction == Direction::Backward {

@@ -50,6 +50,8 @@ pub(crate) struct Referee<'a> {
     pub(crate) failure: Option<(u32, String)>,
     /// The points that the last stop was for.
     pub(crate) wanted: Vec<u32>,
+    /// The user wants to stop: hits that come in quick succession leave the session no time to see it.
+    pub(crate) interrupted: bool,
 }
 
 impl Judge for Referee<'_> {
@@ -57,7 +59,8 @@ impl Judge for Referee<'_> {
         let wanted: Vec<u32> =
             hit.ids.iter().copied().filter(|id| self.is_wanted(session, hit, *id)).collect();
         if wanted.is_empty() {
-            return Verdict::Pass;
+            self.interrupted = self.direction == Direction::Forward && session.interrupt().is_requested();
+            return if self.interrupted { Verdict::Stop } else { Verdict::Pass };
         }
         self.wanted = wanted;
         Verdict::Stop
