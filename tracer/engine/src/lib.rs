@@ -85,6 +85,9 @@ pub enum TracerError {
     /// The user asked for a stop.
     #[error("interrupted")]
     Interrupted,
+    /// A search that came to its bound.
+    #[error("{0} was given up after many attempts; try it again from a place nearby")]
+    GaveUp(&'static str),
     /// A wait that came to its bound.
     #[error("{0} did not do so in time; what was recorded until then can be replayed")]
     Stuck(&'static str),

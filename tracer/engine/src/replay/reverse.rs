@@ -32,7 +32,7 @@ const STEPS_MAX: u64 = 2000;
 const STEPS_BACK: u64 = 64;
 
 /// How many anchors are tried.
-const ANCHORS_MAX: usize = 48;
+const ANCHORS_MAX: usize = 128;
 
 /// How many samples are taken for one anchor.
 const SAMPLES_MAX: usize = 24;
@@ -197,13 +197,16 @@ impl Session {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
         for _ in 0..ANCHORS_MAX {
             let stepped = match self.count_steps(&anchor, leg)? {
-                Stepped::Reached(steps) => return Ok((anchor.position, steps)),
+                Stepped::Reached(steps) => {
+                    self.add_anchor_checkpoint(&anchor)?;
+                    return Ok((anchor.position, steps));
+                }
                 Stepped::Farther(addresses) => addresses,
             };
             self.add_anchor_checkpoint(&anchor)?;
             anchor = self.closer_anchor(base, leg, &anchor, &stepped)?;
         }
-        Err(TracerError::Stuck("the search for the previous instruction"))
+        Err(TracerError::GaveUp("the search for the previous instruction"))
     }
 
     /// Later steps back from here start at the anchor.
@@ -273,8 +276,8 @@ impl Session {
         let samples = if whole < SAMPLED_TIME_MIN { 0 } else { SAMPLES_MAX };
         for sample in 0..samples {
             let percent = SAMPLE_TIMES[sample % SAMPLE_TIMES.len()];
-            // Where the whole is short, the delays of the interrupt itself need ever earlier starts.
-            let time = whole * percent / 100 / (1 + (sample / SAMPLE_TIMES.len()) as u32);
+            // The whole may have been measured while the machine was busy: ever earlier times are tried.
+            let time = whole * percent / 100 / (1 << (sample / SAMPLE_TIMES.len() * 2));
             let Some(address) = self.sample(&event, leg, left, from, time)? else { continue };
             if let Some(anchor) = self.last_visit(base, &event, leg, address)?
                 && anchor.position != from.position
@@ -287,7 +290,7 @@ impl Session {
                 return Ok(anchor);
             }
         }
-        Err(TracerError::Stuck("the search for the previous instruction"))
+        Err(TracerError::GaveUp("the search for the previous instruction"))
     }
 
     /// Where the thread is some time after the anchor; `None` when it has reached the goal by then.

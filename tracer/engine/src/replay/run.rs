@@ -69,6 +69,10 @@ impl World {
         interrupt: &Interrupt,
     ) -> Result<Ran, TracerError> {
         let real = self.task(id)?.real;
+        if interrupt.is_requested() {
+            // Where stops come quickly one after the other, no wait would ever look.
+            return Ok(Ran::Interrupted);
+        }
         if let Some(ran) = self.leave_breakpoint(id, real, extent, interrupt)? {
             return Ok(ran);
         }
@@ -178,7 +182,7 @@ impl World {
                 return Ok(Some(Ran::Interrupted));
             }
         }
-        Err(TracerError::Stuck("a check in a replay thread"))
+        Err(TracerError::GaveUp("leaving a check in a replay thread"))
     }
 
     fn classify_signal(
@@ -291,12 +295,13 @@ impl World {
     ) -> Result<Option<Planted>, TracerError> {
         let home = self.space(self.task(id)?.space)?;
         let mut code = [0; 64];
-        let read = home.shell.memory.read_some(site, &mut code).unwrap_or(0);
-        /// A stub overwrites no more bytes than this.
-        const WINDOW_BYTES: u64 = 20;
-        let near = |address: u64| address.abs_diff(site) < WINDOW_BYTES;
-        if home.planted.keys().any(|address| near(*address))
-            || others.iter().any(|other| near(other.stub.site))
+        let read = self.read_memory(self.task(id)?.space, site, &mut code).unwrap_or(0);
+        /// What a stub overwrites: a jump. An instruction that starts behind it is not touched.
+        const OVERWRITTEN_BYTES: u64 = 5;
+        let overlaps = |address: u64| (site..site + OVERWRITTEN_BYTES).contains(&address);
+        let other_overlaps = |other: &&Planted| other.stub.site.abs_diff(site) < OVERWRITTEN_BYTES;
+        if home.planted.keys().any(|address| overlaps(*address))
+            || others.iter().any(|other| other_overlaps(&other))
         {
             return Ok(None);
         }
