@@ -13,6 +13,7 @@ struct Corpus {
 }
 
 const CORPORA: &[Corpus] = &[
+    Corpus { name: "stepping", package: "tracer", variable: ("VDBG_EFFORT", "10") },
     Corpus { name: "generated", package: "e2e", variable: ("VDBG_SEEDS", "1000..1400") },
     Corpus { name: "symbols-fuzz", package: "symbols", variable: ("SYMBOLS_FUZZ_CASES", "5000") },
 ];

@@ -198,7 +198,10 @@ impl Session {
         for _ in 0..ANCHORS_MAX {
             let stepped = match self.count_steps(&anchor, leg)? {
                 Stepped::Reached(steps) => {
-                    self.add_anchor_checkpoint(&anchor)?;
+                    // Farther from the anchor, a checkpoint is made on the way (`prepare_steps_back`).
+                    if steps <= STEPS_BACK {
+                        self.add_anchor_checkpoint(&anchor)?;
+                    }
                     return Ok((anchor.position, steps));
                 }
                 Stepped::Farther(addresses) => addresses,

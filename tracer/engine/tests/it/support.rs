@@ -14,7 +14,7 @@ use tracer::{OpenOptions, RecordOptions, Session};
 pub(crate) const JOB: &str = "TRACER_IT_JOB";
 
 /// What a job may take.
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// How often a child is looked at.
 const POLL: Duration = Duration::from_millis(5);
