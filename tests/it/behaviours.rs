@@ -119,3 +119,9 @@ fn deep_recursion() {
 fn vector_state_lives_through_signals() {
     check("vectors.c");
 }
+
+#[test]
+fn a_timer_interrupts_a_repeated_string_instruction() {
+    let scratch = Scratch::new();
+    case(compile(&scratch, "repeated.c")).limit_s(20).check();
+}
