@@ -184,6 +184,12 @@ impl Recorder {
                 None => self.choose()?,
             }
         }
+        // A leader that ended before its threads is reported when they are gone; its status is the process's.
+        while let Ok((_, stop)) = ptrace::wait(self.root) {
+            if let Wait::Ended(status) = stop {
+                self.root_status = Some(status);
+            }
+        }
         let status = self.root_status.unwrap_or(0);
         let events = self.writer.events();
         let duration = self.now();

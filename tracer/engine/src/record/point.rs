@@ -13,6 +13,8 @@ use std::time::Instant;
 use patch::{LINE_BYTES, NEIGHBOURHOOD_BYTES, is_quiet, line_hash, plantable};
 use trace::{EventKind, Fingerprint, LineHash, Registers, SignalPoint};
 
+use super::exec::TRAP;
+use super::signals::{SI_KERNEL, is_fault};
 use super::task::Status;
 use super::{POINT_COST_FACTOR, Recorder, SLICE, gone_is_fine};
 use crate::TracerError;
@@ -26,6 +28,12 @@ const PAGE: u64 = 4096;
 
 /// When more pages than this were written, hashing them would cost more than the point is worth.
 const PAGES_MAX: usize = 4096;
+
+/// How many pages are hashed at the first point, before it is known which of them change.
+const FIRST_PAGES_MAX: usize = 1024;
+
+/// How many pages of the programs' and libraries' own data are taken where not all can be.
+const DATA_PAGES_MAX: usize = 256;
 
 /// How many lines are taken by following pointers.
 const NEAR_LINES_MAX: usize = 768;
@@ -77,6 +85,21 @@ impl Written {
             tracker.scan(map.start, map.end, range).ok()?;
         }
         (pages.len() <= PAGES_MAX).then_some(pages)
+    }
+
+    /// Pages of global variables: writable parts of files, and the zeros that follow them, those of the program first.
+    fn data_pages(&self) -> Vec<u64> {
+        let follows_file = |index: usize| {
+            let before = index.checked_sub(1).and_then(|before| self.maps.get(before));
+            before.is_some_and(|before| before.is_file() && before.end == self.maps[index].start)
+        };
+        let data = (0..self.maps.len()).filter(|index| {
+            let map = &self.maps[*index];
+            !map.shared && (map.is_file() || map.name.is_empty() && follows_file(*index))
+        });
+        let pages =
+            data.flat_map(|index| (self.maps[index].start..self.maps[index].end).step_by(PAGE as usize));
+        pages.take(DATA_PAGES_MAX).collect()
     }
 
     /// Reads the mappings again if they have changed, and tracks the new ones.
@@ -147,6 +170,7 @@ impl Recorder {
             match stop {
                 Wait::Stop(libc::SIGTRAP) => {}
                 Wait::Signal(libc::SIGTRAP) if self.is_step(thread) => stepped = true,
+                Wait::Signal(_) if self.keep_back(thread)? => {}
                 other => {
                     self.arrived(thread, other)?;
                     return Ok(false);
@@ -163,9 +187,55 @@ impl Recorder {
                 self.resume(thread, Resume::Syscall, 0)?;
                 return Ok(false);
             }
+            if let Some(end) = repeated_end(code, registers.rip) {
+                match self.run_to_end_of_repeat(thread, end)? {
+                    Some(other) => {
+                        self.arrived(thread, other)?;
+                        return Ok(false);
+                    }
+                    None => stepped = false,
+                }
+            }
             ptrace::resume(thread, Resume::Step, 0).or_else(gone_is_fine)?;
         }
         Err(TracerError::Stuck("a thread that was to be stopped"))
+    }
+
+    /// Keeps a signal for later that comes while its thread is being brought to a point. False for a fault.
+    fn keep_back(&mut self, thread: i32) -> Result<bool, TracerError> {
+        let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+        if info.code() > 0 && info.code() != SI_KERNEL || is_fault(&info) {
+            return Ok(false);
+        }
+        self.task(thread).pending.push_back(info);
+        Ok(true)
+    }
+
+    /// Runs a repeated string instruction to its end, where a trap is put for the time. `Some` when another stop came
+    /// first.
+    fn run_to_end_of_repeat(&mut self, thread: i32, end: u64) -> Result<Option<Wait>, TracerError> {
+        let failed = TracerError::system("stop a thread behind a repeated instruction");
+        let memory = self.memory_of(thread);
+        let original = memory.array::<1>(end).map_err(&failed)?;
+        memory.write(end, &[TRAP]).map_err(&failed)?;
+        let mut other = None;
+        for _ in 0..STRAY_STOPS_MAX {
+            ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
+            let (_, stop) = ptrace::wait(thread).map_err(&failed)?;
+            if stop == Wait::Signal(libc::SIGTRAP) {
+                let registers = self.registers(thread)?;
+                self.set_registers(thread, &Registers { rip: end, ..registers })?;
+                break;
+            }
+            let passing =
+                matches!(stop, Wait::Stop(_)) || matches!(stop, Wait::Signal(_)) && self.keep_back(thread)?;
+            if !passing {
+                other = Some(stop);
+                break;
+            }
+        }
+        memory.write(end, &original).map_err(&failed)?;
+        Ok(other)
     }
 
     fn is_step(&self, thread: i32) -> bool {
@@ -190,9 +260,17 @@ impl Recorder {
         let pages = written.pages();
         let stack = written.map_of(registers.rsp).map_or(registers.rsp, |map| map.start);
         let dead = stack..registers.rsp.saturating_sub(RED_ZONE_BYTES);
-        let (lines, complete) = match pages.filter(|_| !first) {
+        // At the first point every page counts as written: a small program's can all be taken.
+        let (lines, complete) = match pages.filter(|pages| !first || pages.len() <= FIRST_PAGES_MAX) {
             Some(pages) => (written_lines(&memory, written, &pages), true),
-            None => (near_lines(&memory, written, registers), false),
+            None => {
+                let mut lines = near_lines(&memory, written, registers);
+                let data = written.data_pages();
+                lines.extend(written_lines(&memory, written, &data));
+                lines.sort_unstable_by_key(|line| line.line);
+                lines.dedup_by_key(|line| line.line);
+                (lines, false)
+            }
         };
         let lines =
             lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
@@ -263,6 +341,14 @@ impl Recorder {
         }
         None
     }
+}
+
+/// The end of a repeated string instruction at the start of `code`.
+fn repeated_end(code: &[u8], address: u64) -> Option<u64> {
+    use iced_x86::{Decoder, DecoderOptions};
+    let instruction = Decoder::with_ip(64, code, address, DecoderOptions::NONE).decode();
+    let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    (instruction.is_string_instruction() && repeats).then(|| instruction.next_ip())
 }
 
 fn is_good_site(memory: &Memory, code: &[u8], address: u64, steps: usize) -> bool {

@@ -25,7 +25,7 @@ const PENDING_MAX: usize = 32;
 const STRAY_STOPS_MAX: usize = 64;
 
 /// `SI_KERNEL` of sigaction(2).
-const SI_KERNEL: i32 = 0x80;
+pub(super) const SI_KERNEL: i32 = 0x80;
 
 impl Recorder {
     pub(super) fn signal_stop(&mut self, thread: i32, signal: i32) -> Result<Next, TracerError> {
@@ -274,7 +274,7 @@ impl Recorder {
 }
 
 /// The instruction itself raised it (sigaction(2), "The si_code field").
-fn is_fault(info: &SignalInfo) -> bool {
+pub(super) fn is_fault(info: &SignalInfo) -> bool {
     let of_instruction =
         matches!(info.signal(), libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGTRAP);
     of_instruction && info.code() > 0 || info.signal() == libc::SIGSYS && info.code() > 0

@@ -102,33 +102,37 @@ impl World {
         let space = self.task(id)?.space;
         let Some(original) = self.planted(space)?.get(&rip).copied() else { return Ok(None) };
         let failed = TracerError::system("step over a breakpoint");
-        let memory = self.memory_of(id)?;
-        memory.write(rip, &[original]).map_err(&failed)?;
-        let pushes_flags = self.next_pushes_flags(id, real)?;
+        self.memory_of(id)?.write(rip, &[original]).map_err(&failed)?;
+        // A repeated string instruction stays where it is while it goes on: that is no new arrival.
         let ran = loop {
-            ptrace::resume(real, Resume::EmulateStep, 0).map_err(&failed)?;
-            let stop = wait(real, None, interrupt)?;
-            if let Some(ran) = self.classify(id, real, stop, &[])? {
+            let ran = self.step_once(id, real, interrupt)?;
+            let goes_on = ran == Ran::Step && extent == Extent::Free && self.registers(id)?.rip == rip;
+            if !goes_on || interrupt.is_requested() {
                 break ran;
             }
         };
-        if pushes_flags {
-            self.clear_trap_flag(id, real)?;
-        }
         self.memory_of(id)?.write(rip, &[TRAP]).map_err(&failed)?;
         if ran != Ran::Step || extent == Extent::OneInstruction {
             return Ok(Some(ran));
         }
         let now = self.registers(id)?.rip;
-        // A repeated string instruction stays where it is while it goes on: that is no new arrival.
         let arrived = now != rip && self.planted(space)?.contains_key(&now);
-        Ok(if arrived {
-            Some(Ran::Breakpoint(now))
-        } else if now == rip {
-            self.leave_breakpoint(id, real, extent, interrupt)?
-        } else {
-            None
-        })
+        Ok(arrived.then_some(Ran::Breakpoint(now)))
+    }
+
+    fn step_once(&mut self, id: ThreadId, real: i32, interrupt: &Interrupt) -> Result<Ran, TracerError> {
+        let pushes_flags = self.next_pushes_flags(id, real)?;
+        loop {
+            let failed = TracerError::system("step over a breakpoint");
+            ptrace::resume(real, Resume::EmulateStep, 0).map_err(failed)?;
+            let stop = wait(real, None, interrupt)?;
+            if let Some(ran) = self.classify(id, real, stop, &[])? {
+                if pushes_flags {
+                    self.clear_trap_flag(id, real)?;
+                }
+                return Ok(ran);
+            }
+        }
     }
 
     /// What a stop means; `None` when the thread is to go on.
@@ -299,9 +303,9 @@ impl World {
         /// What a stub overwrites: a jump. An instruction that starts behind it is not touched.
         const OVERWRITTEN_BYTES: u64 = 5;
         let overlaps = |address: u64| (site..site + OVERWRITTEN_BYTES).contains(&address);
-        let other_overlaps = |other: &&Planted| other.stub.site.abs_diff(site) < OVERWRITTEN_BYTES;
+        let other_overlaps = |other: &Planted| other.stub.site.abs_diff(site) < OVERWRITTEN_BYTES;
         if home.planted.keys().any(|address| overlaps(*address))
-            || others.iter().any(|other| other_overlaps(&other))
+            || others.iter().any(|other| other_overlaps(other))
         {
             return Ok(None);
         }

@@ -323,6 +323,12 @@ impl World {
         if let MemoryOp::Map(Mapping { start, end, source: Source::Shared { object, offset }, .. }) = op {
             self.prepare_shared(trace, object, offset + (end - start))?;
         }
+        if let MemoryOp::Remap { old, new_len, .. } = op
+            && let Some(Mapping { start, source: Source::Shared { object, offset }, .. }) =
+                self.space(space)?.layout.at(*old).cloned()
+        {
+            self.prepare_shared(trace, &object, offset + (old - start) + new_len)?;
+        }
         let shared = &self.shared;
         let home = self
             .spaces
