@@ -84,12 +84,6 @@ fn unruly_instructions() {
 }
 
 #[test]
-fn proc_does_not_give_the_recorder_away() {
-    let scratch = Scratch::new();
-    case(compile(&scratch, "proc.c")).all_cores().check();
-}
-
-#[test]
 fn the_program_sees_all_cores() {
     let scratch = Scratch::new();
     case(compile(&scratch, "cores.c")).all_cores().check();

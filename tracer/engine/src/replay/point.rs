@@ -24,6 +24,9 @@ const STUB_LINES_MAX: usize = 48;
 /// A visit that differs in more lines than this is not taken for the recorded one, however it goes on.
 const FORGIVEN_LINES_MAX: usize = 8;
 
+/// How often a search is repeated with more lines forgiven.
+const FORGIVEN_ROUNDS_MAX: usize = 4;
+
 /// What is known about a forced point from earlier searches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {
@@ -31,6 +34,9 @@ pub(crate) struct Search {
     lines: Vec<LineHash>,
     /// Lines that differed at every visit: uninitialised remains of an XSAVE, which differ between identical runs.
     forgiven: Vec<u64>,
+    /// The extended state differed at the only visit that agreed in everything else: what dead vector registers hold is
+    /// not always the same.
+    any_xstate: bool,
     /// How many matching visits turned out not to be the recorded one.
     pub(crate) skipped: u32,
 }
@@ -138,7 +144,7 @@ impl Seeker<'_> {
         }
         let state = ptrace::xstate(world.task(self.event.thread)?.real)
             .map_err(TracerError::system("read extended state"))?;
-        let same = xstate::canonical_hash(&state) == self.fingerprint.xstate_hash;
+        let same = search.any_xstate || xstate::canonical_hash(&state) == self.fingerprint.xstate_hash;
         Ok(if same { Verdict::Same } else { Verdict::Differs(Vec::new()) })
     }
 
@@ -214,7 +220,13 @@ impl Seeker<'_> {
             (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => {
                 Found::Other(ran)
             }
-            (_, Some(lines)) if !lines.is_empty() && lines.len() <= FORGIVEN_LINES_MAX => {
+            (_, Some(lines)) if lines.is_empty() && !search.any_xstate => {
+                Found::Missed(Search { any_xstate: true, ..search.clone() })
+            }
+            (_, Some(lines))
+                if (1..=FORGIVEN_LINES_MAX).contains(&lines.len())
+                    && search.forgiven.len() < FORGIVEN_LINES_MAX * FORGIVEN_ROUNDS_MAX =>
+            {
                 let mut wider = search.clone();
                 wider.forgiven.extend(lines.iter().map(|line| line.line));
                 wider.lines.retain(|line| !wider.forgiven.contains(&line.line));
