@@ -52,12 +52,15 @@ fn cases(folder: &Path) -> Result<Vec<Case>> {
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         unit: Unit::Ratio,
     };
+    // A version manager's wrapper would be measured instead of the interpreter.
+    let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
+    let python = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     let (sieve, reads, mutex) = (compiled("sieve")?, compiled("reads")?, compiled("mutex")?);
     let mut cases = vec![
         ratio("gzip -9, 20 MB", &["gzip", "-9", "-c", &data.display().to_string()]),
-        ratio("CPython loop", &["python3", &script("loop")]),
-        ratio("CPython, 10 ms timer", &["python3", &script("timer"), "0"]),
-        ratio("CPython, 10 ms timer, 50 MB heap", &["python3", &script("timer"), "50"]),
+        ratio("CPython loop", &[&python, &script("loop")]),
+        ratio("CPython, 10 ms timer", &[&python, &script("timer"), "0"]),
+        ratio("CPython, 10 ms timer, 50 MB heap", &[&python, &script("timer"), "50"]),
         ratio("sieve and qsort", &[&sieve]),
         ratio("200,000 one-byte reads", &[&reads]),
         ratio("four threads, one mutex", &[&mutex]),
