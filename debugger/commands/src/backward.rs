@@ -43,17 +43,7 @@ impl Debugger {
         arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
-        let count = self.count_argument(arguments)?;
-        let before = self.before();
-        let mut halt = Halt::Step;
-        for _ in 0..count {
-            halt = self.step_line_back(into)?;
-            if !matches!(halt, Halt::Step) {
-                break;
-            }
-        }
-        self.report(&halt, Direction::Backward, &before, reply)?;
-        Ok(Flow::Continue)
+        self.repeat_steps(Direction::Backward, arguments, reply, |debugger| debugger.step_line_back(into))
     }
 
     fn step_line_back(&mut self, into: bool) -> Result<Halt, CommandError> {

@@ -59,16 +59,27 @@ impl Debugger {
         arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
+        self.repeat_steps(Direction::Forward, arguments, reply, |debugger| debugger.step_line(stepping))
+    }
+
+    /// Makes as many steps as `arguments` say, up to the first that ends elsewhere, and reports where it stands.
+    pub(crate) fn repeat_steps(
+        &mut self,
+        direction: Direction,
+        arguments: &str,
+        reply: &mut Reply<'_>,
+        step: impl Fn(&mut Debugger) -> Result<Halt, CommandError>,
+    ) -> Result<Flow, CommandError> {
         let count = self.count_argument(arguments)?;
         let before = self.before();
         let mut halt = Halt::Step;
         for _ in 0..count {
-            halt = self.step_line(stepping)?;
+            halt = step(self)?;
             if !matches!(halt, Halt::Step) {
                 break;
             }
         }
-        self.report(&halt, Direction::Forward, &before, reply)?;
+        self.report(&halt, direction, &before, reply)?;
         Ok(Flow::Continue)
     }
 
