@@ -11,6 +11,8 @@ use crate::{check, fresh_directory, packages, release_vdbg, root};
 /// How often each pair is run; the median is printed.
 const ROUNDS: usize = 5;
 
+const REVERSE: &str = "reverse-continue, end to main";
+
 /// A command to measure, and how its result is printed.
 struct Case {
     name: &'static str,
@@ -25,16 +27,16 @@ enum Unit {
     Milliseconds(u32),
 }
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(only: &str) -> Result<()> {
     packages::ensure(packages::COMPILER)?;
     packages::ensure(&[("python3", "python3"), ("gzip", "gzip")])?;
     let vdbg = release_vdbg()?;
     let folder = fresh_directory("bench")?;
     println!("{:34} {:>10} {:>10} {:>10}", "medians of 5 interleaved runs", "bare ms", "record", "replay");
-    for case in cases(&folder)? {
+    for case in cases(&folder)?.into_iter().filter(|case| case.name.contains(only)) {
         measure(&vdbg, &folder, &case).with_context(|| case.name.to_owned())?;
     }
-    reverse(&vdbg, &folder)
+    if REVERSE.contains(only) { reverse(&vdbg, &folder) } else { Ok(()) }
 }
 
 fn cases(folder: &Path) -> Result<Vec<Case>> {
@@ -123,7 +125,7 @@ fn reverse(vdbg: &Path, folder: &Path) -> Result<()> {
         (0..ROUNDS).map(|_| run(&["continue", "break main", "reverse-continue"])).collect::<Result<_>>()?,
     );
     let seconds = back.saturating_sub(there).as_secs_f64();
-    println!("reverse-continue, end to main: {:.2} s over a program of {:.2} s", seconds, bare.as_secs_f64());
+    println!("{REVERSE}: {:.2} s over a program of {:.2} s", seconds, bare.as_secs_f64());
     Ok(())
 }
 

@@ -19,7 +19,8 @@ usage: cargo xtask COMMAND
   demo             record a program that crashes, and walk back to the line that caused it
   test             everything that checks the project; prints the time of each suite
   tidy             the invariants of ARCHITECTURE.md
-  bench record     ratios to bare of recording, replay and reverse execution
+  bench record [NAME]
+                   ratios to bare of recording, replay and reverse execution (only rows with NAME in their names)
   corpus [NAME]    real programs: record, replay, break forwards and backwards
 ";
 
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => suites::run(),
         ["tidy"] => tidy::run(),
-        ["bench", "record"] | ["bench"] => bench::run(),
+        ["bench", "record"] | ["bench"] => bench::run(""),
+        ["bench", "record", only] => bench::run(only),
         ["corpus", rest @ ..] => corpus::run(rest.first().copied()),
         _ => {
             eprint!("{USAGE}");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,14 @@ use crate::{End, Header, TraceError, io};
 /// The longest time that anything stays unwritten.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many messages may wait for the writing thread before the recorder waits for it.
-const QUEUE_MESSAGES_MAX: usize = 1024;
+/// The writing thread is woken when so many messages or bytes wait: waking it for each would cost the recorder more than
+/// the system call that it records.
+const WAKE_MESSAGES: usize = 1024;
+const WAKE_BYTES: usize = 256 << 10;
+
+/// How many messages and bytes may wait before the recorder waits for the writing thread.
+const QUEUE_MESSAGES_MAX: usize = 16 << 10;
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Compression level: zstd's fastest regular one, since it runs beside the program.
 const LEVEL: i32 = 1;
@@ -31,10 +37,75 @@ enum Message {
     Flush,
 }
 
+/// What waits for the writing thread.
+#[derive(Default)]
+struct Backlog {
+    messages: Vec<Message>,
+    bytes: usize,
+    /// No more will come.
+    closed: bool,
+    /// The writing thread takes no more: it has failed.
+    hung_up: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    backlog: Mutex<Backlog>,
+    /// Something is to be written.
+    work: Condvar,
+    /// Something has been taken.
+    room: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Adds a message; waits while too much waits already. False when nobody will take it.
+    fn send(&self, message: Message) -> bool {
+        let mut backlog = self.lock();
+        while !backlog.hung_up
+            && (backlog.messages.len() >= QUEUE_MESSAGES_MAX || backlog.bytes >= QUEUE_BYTES_MAX)
+        {
+            backlog = self.room.wait(backlog).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        let urgent = matches!(message, Message::Flush);
+        if let Message::Data(bytes) = &message {
+            backlog.bytes += bytes.len();
+        }
+        let was_enough = backlog.is_enough();
+        backlog.messages.push(message);
+        if urgent || !was_enough && backlog.is_enough() {
+            self.work.notify_one();
+        }
+        !backlog.hung_up
+    }
+
+    /// Takes what waits, when there is enough of it or [`FLUSH_INTERVAL`] has passed, which it says; `None` at the end.
+    fn take(&self, taken: &mut Vec<Message>) -> Option<bool> {
+        let waits = |backlog: &mut Backlog| !backlog.closed && !backlog.is_enough();
+        let (mut backlog, result) = self
+            .work
+            .wait_timeout_while(self.lock(), FLUSH_INTERVAL, waits)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::swap(&mut backlog.messages, taken);
+        backlog.bytes = 0;
+        self.room.notify_one();
+        (!taken.is_empty() || !backlog.closed).then_some(result.timed_out())
+    }
+}
+
+impl Backlog {
+    fn is_enough(&self) -> bool {
+        self.messages.len() >= WAKE_MESSAGES || self.bytes >= WAKE_BYTES
+    }
+}
+
 /// An open trace that is being written.
 pub struct Writer {
     directory: PathBuf,
-    queue: Option<SyncSender<Message>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<Result<(), TraceError>>>,
     events: u64,
     data_len: u64,
@@ -49,18 +120,19 @@ impl Writer {
         write_json(&directory.join("header.json"), header)?;
         let events = Stream::create(directory.join("events"))?;
         let data = Stream::create(directory.join("data"))?;
-        let (queue, receiver) = sync_channel(QUEUE_MESSAGES_MAX);
+        let queue = Arc::new(Queue::default());
         let worker = Worker { events, data, registers: HashMap::new() };
+        let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("trace-writer".into())
-            .spawn(move || worker.run(&receiver))
+            .spawn(move || worker.run(&shared))
             .map_err(|source| TraceError::Io {
                 action: "start a thread for",
                 path: directory.to_owned(),
                 source,
             })?;
         let directory = directory.to_owned();
-        Ok(Writer { directory, queue: Some(queue), thread: Some(thread), events: 0, data_len: 0 })
+        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0 })
     }
 
     /// Number of events so far.
@@ -117,11 +189,10 @@ impl Writer {
     }
 
     fn send(&mut self, message: Message) -> Result<(), TraceError> {
-        let queue = self.queue.as_ref().expect("the queue is there until the trace is closed");
-        if queue.send(message).is_ok() {
+        if self.queue.send(message) {
             return Ok(());
         }
-        // The thread only hangs up when it failed: hand on its reason.
+        // The thread only hangs up when it has failed: hand on its reason.
         self.close()?;
         Err(TraceError::Corrupt {
             path: self.directory.clone(),
@@ -130,7 +201,8 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), TraceError> {
-        self.queue = None;
+        self.queue.lock().closed = true;
+        self.queue.work.notify_one();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
@@ -189,6 +261,16 @@ impl Stream {
     }
 }
 
+/// Tells the recorder, however the writing thread ends, that nothing more is taken.
+struct HangUp<'a>(&'a Queue);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        self.0.lock().hung_up = true;
+        self.0.room.notify_one();
+    }
+}
+
 struct Worker {
     events: Stream,
     data: Stream,
@@ -197,18 +279,23 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, queue: &Receiver<Message>) -> Result<(), TraceError> {
-        loop {
-            match queue.recv_timeout(FLUSH_INTERVAL) {
-                Ok(Message::Event(event)) => self.event(&event)?,
-                Ok(Message::Data(bytes)) => self.data(&bytes)?,
-                Ok(Message::Flush) | Err(RecvTimeoutError::Timeout) => self.flush()?,
-                Err(RecvTimeoutError::Disconnected) => return self.flush(),
+    fn run(mut self, queue: &Queue) -> Result<(), TraceError> {
+        let _hang_up = HangUp(queue);
+        let mut messages = Vec::new();
+        while let Some(quiet) = queue.take(&mut messages) {
+            for message in messages.drain(..) {
+                match message {
+                    Message::Event(event) => self.event(&event)?,
+                    Message::Data(bytes) => self.data(&bytes)?,
+                    Message::Flush => self.flush()?,
+                }
             }
-            if self.events.since.elapsed() > FLUSH_INTERVAL && !self.events.raw.is_empty() {
+            let due = self.events.since.elapsed() > FLUSH_INTERVAL && !self.events.raw.is_empty();
+            if quiet || due {
                 self.flush()?;
             }
         }
+        self.flush()
     }
 
     fn event(&mut self, event: &Event) -> Result<(), TraceError> {

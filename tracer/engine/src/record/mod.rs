@@ -21,6 +21,7 @@ pub(crate) mod point;
 mod signals;
 mod syscall;
 mod task;
+mod written;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::CString;

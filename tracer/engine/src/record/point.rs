@@ -2,50 +2,24 @@
 //! like (DESIGN.md §3.3), so that replay can find them again without anything having been counted.
 //!
 //! A fingerprint holds the registers, a hash of the extended state, and hashes of the 64-byte lines of memory that
-//! were written since the last forced point. Which pages were written is asked of the kernel (asynchronous
-//! write-protection); of those, only lines whose hash has changed are kept. Where that is not known (at the first
-//! point, without userfaultfd, or when too much was written) the lines around the stack pointer and those that
-//! registers lead to are taken instead, and the fingerprint says that it is not complete.
+//! were written since the last forced point ([`super::written`]).
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use patch::{LINE_BYTES, NEIGHBOURHOOD_BYTES, is_quiet, line_hash, plantable};
-use trace::{EventKind, Fingerprint, LineHash, Registers, SignalPoint};
+use patch::{NEIGHBOURHOOD_BYTES, is_quiet, plantable};
+use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 
 use super::exec::TRAP;
 use super::signals::{SI_KERNEL, is_fault};
 use super::task::Status;
 use super::{POINT_COST_FACTOR, Recorder, SLICE, gone_is_fine};
 use crate::TracerError;
-use crate::sys::maps::{self, Map};
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Resume, Wait};
 use crate::sys::userfault::{self, WriteTracker};
 use crate::sys::xstate;
 
 const PAGE: u64 = 4096;
-
-/// When more pages than this were written, hashing them would cost more than the point is worth.
-const PAGES_MAX: usize = 4096;
-
-/// How many pages are hashed at the first point, before it is known which of them change.
-const FIRST_PAGES_MAX: usize = 1024;
-
-/// How many pages of the programs' and libraries' own data are taken where not all can be.
-const DATA_PAGES_MAX: usize = 256;
-
-/// How many lines are taken by following pointers.
-const NEAR_LINES_MAX: usize = 768;
-
-/// How many pointers are followed one after the other.
-const NEAR_DEPTH_MAX: u32 = 3;
-
-/// How much of the stack above the red zone is taken as near.
-const NEAR_STACK_BYTES: u64 = 2048;
-
-/// The red zone below the stack pointer (System V ABI, x86-64, section 3.2.2).
-const RED_ZONE_BYTES: u64 = 128;
 
 /// How far a thread is stepped in search of an instruction where a stub can be planted.
 const STEPS_MAX: usize = 256;
@@ -56,84 +30,6 @@ const CHOOSY_STEPS: usize = 128;
 
 /// How many unrelated stops may come before a thread obeys an interrupt or a step.
 const STRAY_STOPS_MAX: usize = 64;
-
-/// What is known of an address space's written memory.
-#[derive(Default)]
-pub(crate) struct Written {
-    tracker: Option<WriteTracker>,
-    /// The kernel refused to track.
-    refused: bool,
-    /// The mappings have changed since they were last read.
-    stale: bool,
-    maps: Vec<Map>,
-    /// Hashes of the lines of each page, when it was last looked at.
-    hashes: HashMap<u64, Box<[u32; PAGE as usize / LINE_BYTES]>>,
-}
-
-impl Written {
-    /// Notes that mappings have come or gone.
-    pub(crate) fn maps_changed(&mut self) {
-        self.stale = true;
-    }
-
-    /// The pages written since the last call, or `None` when that is not known.
-    fn pages(&mut self) -> Option<Vec<u64>> {
-        let tracker = self.tracker.as_ref()?;
-        let mut pages = Vec::new();
-        for map in &self.maps {
-            let range = &mut |start: u64, end: u64| pages.extend((start..end).step_by(PAGE as usize));
-            tracker.scan(map.start, map.end, range).ok()?;
-        }
-        (pages.len() <= PAGES_MAX).then_some(pages)
-    }
-
-    /// Pages of global variables: writable parts of files, and the zeros that follow them, those of the program first.
-    fn data_pages(&self) -> Vec<u64> {
-        let follows_file = |index: usize| {
-            let before = index.checked_sub(1).and_then(|before| self.maps.get(before));
-            before.is_some_and(|before| before.is_file() && before.end == self.maps[index].start)
-        };
-        let data = (0..self.maps.len()).filter(|index| {
-            let map = &self.maps[*index];
-            !map.shared && (map.is_file() || map.name.is_empty() && follows_file(*index))
-        });
-        let pages =
-            data.flat_map(|index| (self.maps[index].start..self.maps[index].end).step_by(PAGE as usize));
-        pages.take(DATA_PAGES_MAX).collect()
-    }
-
-    /// Reads the mappings again if they have changed, and tracks the new ones.
-    fn refresh(&mut self, thread: i32) {
-        if !self.stale && !self.maps.is_empty() {
-            return;
-        }
-        let Ok(maps) = maps::read(thread) else { return };
-        self.maps = maps.into_iter().filter(Map::writable).collect();
-        self.stale = false;
-        if let Some(tracker) = &self.tracker {
-            // A range that cannot be tracked (a device) is left out of the fingerprint.
-            self.maps.retain(|map| tracker.track(map.start, map.end).is_ok());
-        }
-    }
-
-    fn map_of(&self, address: u64) -> Option<&Map> {
-        let index = self.maps.partition_point(|map| map.end <= address);
-        self.maps.get(index).filter(|map| map.start <= address)
-    }
-
-    /// The lines of a page whose hashes are new.
-    fn changed_lines(&mut self, page: u64, contents: &[u8], lines: &mut Vec<LineHash>) {
-        let known = self.hashes.get(&page).map(|hashes| **hashes);
-        let mut hashes = [0; PAGE as usize / LINE_BYTES];
-        for (index, line) in contents.as_chunks::<LINE_BYTES>().0.iter().enumerate() {
-            hashes[index] = line_hash(line);
-            if known.is_none_or(|known| known[index] != hashes[index]) {
-                lines.push(LineHash { line: page / LINE_BYTES as u64 + index as u64, hash: hashes[index] });
-            }
-        }
-        self.hashes.insert(page, Box::new(hashes));
-    }
-}
 
 impl Recorder {
     /// Stops the running thread between two inputs: to deliver a signal that waited too long, or to let others run.
@@ -254,41 +150,18 @@ impl Recorder {
     fn fingerprint(&mut self, thread: i32, registers: &Registers) -> Result<Fingerprint, TracerError> {
         let state = ptrace::xstate(thread).map_err(TracerError::system("read extended state"))?;
         let memory = self.memory_of(thread);
-        let first = self.begin_tracking(thread)?;
-        let written = &mut self.space_of(thread).written;
-        written.refresh(thread);
-        let pages = written.pages();
-        let stack = written.map_of(registers.rsp).map_or(registers.rsp, |map| map.start);
-        let dead = stack..registers.rsp.saturating_sub(RED_ZONE_BYTES);
-        // At the first point every page counts as written: a small program's can all be taken.
-        let (lines, complete) = match pages.filter(|pages| !first || pages.len() <= FIRST_PAGES_MAX) {
-            Some(pages) => (written_lines(&memory, written, &pages), true),
-            None => {
-                let mut lines = near_lines(&memory, written, registers);
-                let data = written.data_pages();
-                lines.extend(written_lines(&memory, written, &data));
-                lines.sort_unstable_by_key(|line| line.line);
-                lines.dedup_by_key(|line| line.line);
-                (lines, false)
-            }
-        };
-        let lines =
-            lines.into_iter().filter(|line| !dead.contains(&(line.line * LINE_BYTES as u64))).collect();
+        self.begin_tracking(thread)?;
+        let (lines, complete) = self.space_of(thread).written.lines(thread, &memory, registers);
         Ok(Fingerprint { xstate_hash: xstate::canonical_hash(&state), lines, complete })
     }
 
-    /// Starts write tracking in the thread's space, at its first forced point. True when it has just begun.
-    fn begin_tracking(&mut self, thread: i32) -> Result<bool, TracerError> {
-        let space = self.space_of(thread);
-        if space.written.tracker.is_some() || space.written.refused {
-            return Ok(false);
+    /// Starts write tracking in the thread's space, at its first forced point.
+    fn begin_tracking(&mut self, thread: i32) -> Result<(), TracerError> {
+        if !self.space_of(thread).written.has_begun() {
+            let tracker = self.make_tracker(thread);
+            self.space_of(thread).written.begin(tracker);
         }
-        let tracker = self.make_tracker(thread);
-        let written = &mut self.space_of(thread).written;
-        written.refused = tracker.is_none();
-        written.tracker = tracker;
-        written.stale = true;
-        Ok(true)
+        Ok(())
     }
 
     fn make_tracker(&mut self, thread: i32) -> Option<WriteTracker> {
@@ -369,40 +242,4 @@ fn is_input(code: &[u8]) -> bool {
     code.starts_with(&[0x0f, 0x05])
         || code.starts_with(&[0xcc])
         || crate::unruly::time_stamp_instruction(code).is_some()
-}
-
-fn written_lines(memory: &Memory, written: &mut Written, pages: &[u64]) -> Vec<LineHash> {
-    let mut lines = Vec::new();
-    let mut contents = [0; PAGE as usize];
-    for page in pages {
-        if memory.read(*page, &mut contents).is_ok() {
-            written.changed_lines(*page, &contents, &mut lines);
-        }
-    }
-    lines
-}
-
-/// Lines that the thread is likely to be working on: the top of its stack, and what registers and then memory point
-/// to.
-fn near_lines(memory: &Memory, written: &Written, registers: &Registers) -> Vec<LineHash> {
-    let line_of = |address: u64| address / LINE_BYTES as u64;
-    let mut queue: VecDeque<(u64, u32)> = VecDeque::new();
-    let stack = (registers.rsp - RED_ZONE_BYTES..registers.rsp + NEAR_STACK_BYTES).step_by(LINE_BYTES);
-    queue.extend(stack.map(|address| (line_of(address), 0)));
-    queue.extend(registers.words().into_iter().map(|word| (line_of(word), 0)));
-    let mut seen = HashSet::new();
-    let mut lines = Vec::new();
-    while let Some((line, depth)) = queue.pop_front() {
-        let address = line * LINE_BYTES as u64;
-        if lines.len() >= NEAR_LINES_MAX || written.map_of(address).is_none() || !seen.insert(line) {
-            continue;
-        }
-        let Ok(contents) = memory.array::<LINE_BYTES>(address) else { continue };
-        lines.push(LineHash { line, hash: line_hash(&contents) });
-        if depth < NEAR_DEPTH_MAX {
-            let words = contents.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-            queue.extend(words.map(|word| (line_of(word), depth + 1)));
-        }
-    }
-    lines
 }

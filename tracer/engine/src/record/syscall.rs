@@ -158,14 +158,15 @@ impl Recorder {
         };
         self.event(thread, entry, kind)?;
         self.finish_exec(thread, &entry, result)?;
-        let boundary = self.registers_after(thread, &registers)?;
+        // The registers a signal would find; after an exec they are new ones.
+        let boundary = match entry.orig_rax as i64 {
+            libc::SYS_execve | libc::SYS_execveat => {
+                Registers { orig_rax: registers.orig_rax, ..self.registers(thread)? }
+            }
+            _ => registers,
+        };
         self.task(thread).boundary = Some(boundary);
         Ok(Next::Resume(Resume::Syscall, 0))
-    }
-
-    /// The registers a signal would find; after an exec they are new ones.
-    fn registers_after(&self, thread: i32, at_exit: &Registers) -> Result<Registers, TracerError> {
-        Ok(Registers { orig_rax: at_exit.orig_rax, ..self.registers(thread)? })
     }
 
     /// sched_getaffinity(2) shows what the program chose, not the recorder's pinning.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use trace::{Registers, SpaceId, ThreadId};
 
-use crate::record::point::Written;
+use crate::record::written::Written;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{SignalInfo, Wait};
 use crate::unruly::Site;

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+const PAGE: usize = 4096;
+
 /// The memory of one process, by the id of any of its threads.
 pub(crate) struct Memory {
     thread: i32,
@@ -38,6 +40,24 @@ impl Memory {
         }
         // Memory without read permission (execute-only, guard pages) can still be read through the file.
         self.file.read_at(buffer, address).map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))
+    }
+
+    /// Reads pages at these rising addresses, at most `IOV_MAX` of `<limits.h>`, into `buffer`, one after the other, with one
+    /// call. Returns how many were read before the first that cannot be.
+    pub(crate) fn read_pages(&self, pages: &[u64], buffer: &mut [u8]) -> usize {
+        let mut remote: Vec<libc::iovec> = Vec::with_capacity(pages.len());
+        for page in pages {
+            match remote.last_mut() {
+                Some(last) if last.iov_base as u64 + last.iov_len as u64 == *page => last.iov_len += PAGE,
+                _ => remote.push(libc::iovec { iov_base: *page as *mut libc::c_void, iov_len: PAGE }),
+            }
+        }
+        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: the local vector describes a live buffer; the remote ones are checked by the kernel.
+        let done = unsafe {
+            libc::process_vm_readv(self.thread, &local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0)
+        };
+        usize::try_from(done).unwrap_or(0) / PAGE
     }
 
     /// Writes `bytes` at `address`, whatever the page's protection.
