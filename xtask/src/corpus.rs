@@ -8,14 +8,16 @@ use crate::{cargo, check, packages};
 struct Corpus {
     name: &'static str,
     package: &'static str,
+    /// Part of the names of the tests that it is about.
+    tests: &'static str,
     /// The variable that makes it longer, and its value.
     variable: (&'static str, &'static str),
 }
 
 const CORPORA: &[Corpus] = &[
-    Corpus { name: "stepping", package: "tracer", variable: ("VDBG_EFFORT", "10") },
-    Corpus { name: "generated", package: "e2e", variable: ("VDBG_SEEDS", "1000..1400") },
-    Corpus { name: "symbols-fuzz", package: "symbols", variable: ("SYMBOLS_FUZZ_CASES", "5000") },
+    Corpus { name: "stepping", package: "tracer", tests: "stepping", variable: ("VDBG_EFFORT", "10") },
+    Corpus { name: "generated", package: "e2e", tests: "seeds_from", variable: ("VDBG_SEEDS", "1000..1400") },
+    Corpus { name: "symbols-fuzz", package: "symbols", tests: "", variable: ("SYMBOLS_FUZZ_CASES", "5000") },
 ];
 
 pub(crate) fn run(name: Option<&str>) -> Result<()> {
@@ -27,9 +29,9 @@ pub(crate) fn run(name: Option<&str>) -> Result<()> {
         let known: Vec<&str> = CORPORA.iter().map(|corpus| corpus.name).collect();
         bail!("there is no corpus of that name; there are: {}", known.join(", "));
     }
-    for Corpus { name, package, variable: (variable, value) } in chosen {
+    for Corpus { name, package, tests, variable: (variable, value) } in chosen {
         println!("==> corpus {name}");
-        check(cargo().args(["test", "--package", package]).env(variable, value))?;
+        check(cargo().args(["test", "--package", package, "--", tests]).env(variable, value))?;
     }
     Ok(())
 }

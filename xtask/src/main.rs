@@ -21,7 +21,7 @@ usage: cargo xtask COMMAND
   tidy             the invariants of ARCHITECTURE.md
   bench record [NAME]
                    ratios to bare of recording, replay and reverse execution (only rows with NAME in their names)
-  corpus [NAME]    real programs: record, replay, break forwards and backwards
+  corpus [NAME]    the longer variants of the tests
 ";
 
 fn main() -> ExitCode {

@@ -15,6 +15,7 @@
 //! Start reading at [`Recorder::run`].
 
 mod clone;
+mod disguise;
 mod exec;
 mod mappings;
 pub(crate) mod point;

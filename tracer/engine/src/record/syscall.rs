@@ -139,10 +139,17 @@ impl Recorder {
                 self.set_registers(thread, &registers)?;
             }
         }
-        let result = registers.rax as i64;
+        let mut result = registers.rax as i64;
         let memory = self.memory_of(thread);
         self.show_affinity(thread, &memory, &entry, result);
         let mut writes = Vec::new();
+        if let Some(len) = self.disguise_status(thread, &entry, result, &memory)? {
+            // What is left of the longer text behind the new end stays in memory.
+            self.save(&memory, entry.rsi, result as u64, &mut writes)?;
+            result = len;
+            registers.rax = len as u64;
+            self.set_registers(thread, &registers)?;
+        }
         let effect = self.effect(thread, &entry, &registers, &mut writes)?;
         self.collect_writes(call, &entry, result, &memory, &mut writes)?;
         if result >= 0 && !self.shared.is_empty() {
