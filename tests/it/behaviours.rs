@@ -63,6 +63,25 @@ fn a_racy_counter() {
     check_varying("racy.c");
 }
 
+/// On a busy machine the end of a turn and a signal often come together.
+#[test]
+fn turns_among_signals() {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let ordering = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(ordering) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let checked = std::panic::catch_unwind(|| (0..3).for_each(|_| check_varying("interrupted.c")));
+        done.store(true, ordering);
+        checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
 #[test]
 fn signals() {
     check("signals.c");

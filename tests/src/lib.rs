@@ -15,8 +15,18 @@ pub use case::{Case, Recording};
 
 use std::path::PathBuf;
 
-/// A directory of our own that goes away with the value; with `VDBG_KEEP` in the environment it stays.
+/// A directory of our own that goes away with the value; with `VDBG_KEEP` in the environment, or after a failure, it
+/// stays.
 pub struct Scratch(tempfile::TempDir);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("what was recorded is left in {}", self.0.path().display());
+        }
+    }
+}
 
 impl Scratch {
     /// Makes one below the system's directory for temporary files.

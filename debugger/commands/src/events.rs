@@ -42,6 +42,10 @@ pub fn event_json(trace: &Reader, number: u64) -> Result<Json, TraceError> {
 
 fn what(event: &Event) -> String {
     match &event.kind {
+        // The recording begins with an exec whose arguments are the recorder's.
+        EventKind::Syscall { effect: effect @ Effect::Exec(_), .. } if event.registers.rdi == 0 => {
+            format!("execve{}", effect_text(effect))
+        }
         EventKind::Syscall { result, effect, .. } => {
             format!("{} = {}{}", call(event), result_text(*result), effect_text(effect))
         }

@@ -20,7 +20,14 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     for warning in &recorded.warnings {
         out::error(&format!("warning: {warning}"));
     }
-    if options.verbose || std::io::stderr().is_terminal() {
+    // Nobody would look for it in the working directory.
+    let unexpected = options.output.is_none() && trace::users_root().is_none();
+    if unexpected {
+        out::error(
+            "neither VDBG_TRACE_DIR, XDG_DATA_HOME nor HOME is set: the trace is below the working directory",
+        );
+    }
+    if unexpected || options.verbose || std::io::stderr().is_terminal() {
         out::error(&format!(
             "recorded {} events to {}; walk through them with `vdbg replay{}`",
             recorded.events,

@@ -74,7 +74,7 @@ pub enum TracerError {
     #[error("the trace cannot be replayed: {0}; check it with `vdbg info`, or record again")]
     Inconsistent(&'static str),
     /// Not even the first event can be read.
-    #[error("nothing of the trace can be replayed: {0}; record again, or restore the trace from a copy")]
+    #[error("nothing of the trace can be replayed: {0}; record again")]
     Empty(String),
     /// Memory that is not mapped.
     #[error("there is no memory at address {0:#x}")]

@@ -39,11 +39,15 @@ impl TraceDirectory {
 
 /// The directory of all traces.
 pub fn default_root() -> PathBuf {
+    users_root().unwrap_or_else(|| PathBuf::from("vdbg-traces"))
+}
+
+/// The directory that the environment names; without one, traces go to the working directory.
+pub fn users_root() -> Option<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("VDBG_TRACE_DIR")
         .or_else(|| var("XDG_DATA_HOME").map(|data| data.join("vdbg")))
         .or_else(|| var("HOME").map(|home| home.join(".local/share/vdbg")))
-        .unwrap_or_else(|| PathBuf::from("vdbg-traces"))
 }
 
 /// The trace a user means: a directory, a name below the root, or nothing for the latest.

@@ -23,7 +23,7 @@ mod store;
 mod writer;
 
 pub use block::{BLOCK_RAW_BYTES_MAX, DATA_PIECE_BYTES_MAX};
-pub use directory::{TraceDirectory, default_root, list, remove, resolve};
+pub use directory::{TraceDirectory, default_root, list, remove, resolve, users_root};
 pub use event::{
     DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,
     Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,
@@ -40,7 +40,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The operating system refused an operation on a file of the trace.
-    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    #[error("cannot {action} {}: {source}{}", path.display(), hint(action, source))]
     Io {
         /// What was tried, as a verb: "create", "read".
         action: &'static str,
@@ -79,7 +79,7 @@ pub enum TraceError {
 }
 
 /// The advice that belongs to an I/O error.
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(action: &str, error: &std::io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "; free some space, or choose another place with -o DIR or VDBG_TRACE_DIR"
@@ -88,7 +88,10 @@ fn hint(error: &std::io::Error) -> &'static str {
             "; choose a directory you may write to with -o DIR or VDBG_TRACE_DIR"
         }
         Some(libc::EEXIST) => "; choose another directory, or remove this one with `vdbg rm`",
-        Some(libc::ENOENT) => "; the directory above it has to be there",
+        Some(libc::ENOENT) if action == "create" => "; the directory above it has to be there",
+        Some(libc::ENOENT) if matches!(action, "open" | "read") => {
+            "; record again: a file of the trace has been removed"
+        }
         _ => "",
     }
 }

@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod support;
+mod terminal;
 mod transcripts;

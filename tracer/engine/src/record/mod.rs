@@ -120,7 +120,10 @@ pub(crate) struct Recorder {
 
 /// How a thread goes on after its stop has been dealt with.
 enum Next {
+    /// Its stop was an event, or leads to one.
     Resume(Resume, i32),
+    /// Its stop was none: it stands in the midst of an interval, where no other thread may get the turn.
+    GoOn,
     /// It stays in a group stop.
     GroupStop,
     /// It has ended.
@@ -244,6 +247,7 @@ impl Recorder {
                 self.stop_with_the_program();
                 Ok(())
             }
+            Next::GoOn => self.resume(thread, Resume::Syscall, 0),
             Next::Resume(how, signal) => {
                 let task = self.task(thread);
                 let at_boundary = task.phase == Phase::User && signal == 0 && how == Resume::Syscall;
@@ -385,8 +389,7 @@ impl Recorder {
             Wait::Event(libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
                 self.thread_start(thread)
             }
-            Wait::Event(_) => Ok(Next::Resume(Resume::Syscall, 0)),
-            Wait::Stop(libc::SIGTRAP) => Ok(Next::Resume(Resume::Syscall, 0)),
+            Wait::Event(_) | Wait::Stop(libc::SIGTRAP) => Ok(Next::GoOn),
             Wait::Stop(_) => Ok(Next::GroupStop),
             Wait::Ended(_) => Ok(Next::Gone),
         };

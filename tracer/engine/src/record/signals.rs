@@ -38,8 +38,9 @@ impl Recorder {
             return self.deliver(thread, &registers, info, SignalPoint::Fault);
         }
         match self.disposition(thread, signal)? {
-            Disposition::Ignored | Disposition::Stops => return Ok(Next::Resume(Resume::Syscall, signal)),
-            Disposition::Handler | Disposition::Fatal => {}
+            Disposition::Ignored => return Ok(Next::Resume(Resume::Syscall, signal)),
+            // While the process is stopped others run: it has to stand at an event or a point.
+            Disposition::Handler | Disposition::Fatal | Disposition::Stops => {}
         }
         if self.tasks[&thread].boundary.is_some_and(|boundary| same_place(&boundary, &registers)) {
             return self.deliver(thread, &registers, info, SignalPoint::Here);
@@ -49,7 +50,7 @@ impl Recorder {
         task.pending.push_back(info);
         let delay = if task.pending.len() > PENDING_MAX { Duration::ZERO } else { period };
         task.deadline.get_or_insert_with(|| Instant::now() + delay);
-        Ok(Next::Resume(Resume::Syscall, 0))
+        Ok(Next::GoOn)
     }
 
     fn disposition(&self, thread: i32, signal: i32) -> Result<Disposition, TracerError> {
