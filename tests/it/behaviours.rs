@@ -76,10 +76,15 @@ fn turns_among_signals() {
                 }
             });
         }
-        let checked = std::panic::catch_unwind(|| (0..3).for_each(|_| check_varying("interrupted.c")));
+        let checked = std::panic::catch_unwind(|| (0..3).for_each(|_| drop(check_varying("interrupted.c"))));
         done.store(true, ordering);
         checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
+}
+
+#[test]
+fn signals_where_registers_repeat() {
+    check_varying("sameregs.c");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use trace::{EventKind, Registers, SpaceId, ThreadId, ThreadStart, Write};
 
-use super::task::{Phase, Space, Status, Task};
+use super::task::{Boundary, Phase, Space, Status, Task};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -45,7 +45,7 @@ impl Recorder {
         let process = if has(libc::CLONE_THREAD) { self.tasks[&parent].process } else { child };
         let registers = self.registers(child)?;
         let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
-        task.boundary = Some(registers);
+        task.boundary = Some(Boundary::unique(registers));
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
         let mut writes = Vec::new();
@@ -98,7 +98,7 @@ impl Recorder {
         let task = &self.tasks[&thread];
         let (space, clear_tid, phase) = (task.space, task.clear_tid, task.phase);
         let boundary = task.boundary;
-        let moved = !boundary.is_some_and(|boundary| same_place(&boundary, &registers));
+        let moved = !boundary.is_some_and(|boundary| boundary.holds(&registers));
         if phase == Phase::User && moved && self.current == Some(thread) {
             // It was killed between two inputs.
             self.record_point(thread, &registers)?;
@@ -185,7 +185,7 @@ impl Recorder {
             self.root_status = Some(status);
         }
         if let Some(task) = self.tasks.get(&thread) {
-            let registers = task.boundary.unwrap_or(task.entry);
+            let registers = task.boundary.map_or(task.entry, |boundary| boundary.registers);
             self.record_exit(thread, registers, status, Vec::new())?;
         }
         self.early.remove(&thread);
@@ -201,7 +201,7 @@ impl Recorder {
         }
         self.announce(former)?;
         if let Some(old) = self.tasks.get(&leader) {
-            let registers = old.boundary.unwrap_or(old.entry);
+            let registers = old.boundary.map_or(old.entry, |boundary| boundary.registers);
             let keep_root_status = self.root_status;
             self.record_exit(leader, registers, 0, Vec::new())?;
             self.root_status = keep_root_status;
@@ -215,9 +215,4 @@ impl Recorder {
         self.task(leader).status = Status::Running;
         Ok(())
     }
-}
-
-/// The thread has not executed anything since: the kernel only changes its own note on the call.
-pub(super) fn same_place(boundary: &Registers, now: &Registers) -> bool {
-    Registers { orig_rax: 0, ..*boundary } == Registers { orig_rax: 0, ..*now }
 }

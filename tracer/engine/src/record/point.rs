@@ -11,7 +11,7 @@ use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 
 use super::exec::TRAP;
 use super::signals::{SI_KERNEL, is_fault};
-use super::task::Status;
+use super::task::{Boundary, Status};
 use super::{POINT_COST_FACTOR, Recorder, SLICE, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -143,7 +143,7 @@ impl Recorder {
     pub(super) fn record_point(&mut self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
         let fingerprint = self.fingerprint(thread, registers)?;
         self.event(thread, *registers, EventKind::ForcedPoint { fingerprint })?;
-        self.task(thread).boundary = Some(*registers);
+        self.task(thread).boundary = Some(Boundary { registers: *registers, unique: false });
         Ok(())
     }
 

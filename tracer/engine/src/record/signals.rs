@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
 
-use super::clone::same_place;
-use super::task::{Phase, Status};
+use super::task::{Boundary, Phase, Status};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::machine;
@@ -42,7 +41,7 @@ impl Recorder {
             // While the process is stopped others run: it has to stand at an event or a point.
             Disposition::Handler | Disposition::Fatal | Disposition::Stops => {}
         }
-        if self.tasks[&thread].boundary.is_some_and(|boundary| same_place(&boundary, &registers)) {
+        if self.tasks[&thread].boundary.is_some_and(|boundary| boundary.holds(&registers)) {
             return self.deliver(thread, &registers, info, SignalPoint::Here);
         }
         let period = self.timer_period(thread, signal);
@@ -99,7 +98,7 @@ impl Recorder {
         let Some((before, kind, after)) = served else { return Ok(false) };
         self.set_registers(thread, &after)?;
         self.event(thread, before, EventKind::Instruction { kind, after })?;
-        self.task(thread).boundary = Some(after);
+        self.task(thread).boundary = Some(Boundary::unique(after));
         Ok(true)
     }
 
@@ -224,7 +223,7 @@ impl Recorder {
             }
             _ => {
                 self.signal_event(thread, before, &info, point, Outcome::Fatal)?;
-                self.task(thread).boundary = Some(self.registers(thread)?);
+                self.task(thread).boundary = Some(Boundary::unique(self.registers(thread)?));
                 Ok(Next::Resume(Resume::Syscall, signal))
             }
         }
@@ -255,7 +254,7 @@ impl Recorder {
         let outcome = Outcome::Handler { after: Box::new(after), xstate, frame };
         self.signal_event(thread, before, &info, point, outcome)?;
         let task = self.task(thread);
-        task.boundary = Some(after);
+        task.boundary = Some(Boundary::unique(after));
         task.interrupted = false;
         debug_assert_eq!(task.phase, Phase::User);
         Ok(Next::Resume(Resume::Syscall, 0))

@@ -6,11 +6,12 @@ use std::time::Instant;
 use syscalls::{Class, Coverage};
 use trace::{Effect, EventKind, Registers, Write};
 
-use super::task::{Intervention, Phase};
+use super::task::{Boundary, Intervention, Phase};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Resume};
+use crate::sys::signal;
 
 /// The kernel's codes for an interrupted call (`include/linux/errno.h`): a tracer sees them, a program never.
 pub(super) const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
@@ -62,6 +63,7 @@ impl Recorder {
             return Ok(());
         }
         let Some(boundary) = task.boundary else { return Ok(()) };
+        let boundary = boundary.registers;
         if boundary.rip == entry.rip && boundary.rsp == entry.rsp {
             self.event(thread, boundary, EventKind::SyscallRestart { rax: entry.orig_rax })?;
         }
@@ -168,9 +170,11 @@ impl Recorder {
         // The registers a signal would find; after an exec they are new ones.
         let boundary = match entry.orig_rax as i64 {
             libc::SYS_execve | libc::SYS_execveat => {
-                Registers { orig_rax: registers.orig_rax, ..self.registers(thread)? }
+                Boundary::unique(Registers { orig_rax: registers.orig_rax, ..self.registers(thread)? })
             }
-            _ => registers,
+            // It goes back to where a signal came, which may be anywhere; a signal that waits comes before anything else.
+            libc::SYS_rt_sigreturn => Boundary { registers, unique: signal::is_due(thread) },
+            _ => Boundary::unique(registers),
         };
         self.task(thread).boundary = Some(boundary);
         Ok(Next::Resume(Resume::Syscall, 0))

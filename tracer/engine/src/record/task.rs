@@ -49,8 +49,8 @@ pub(crate) struct Task {
     pub(crate) announced: bool,
     /// What the recorder does with the call it is in.
     pub(crate) intervention: Intervention,
-    /// Its registers after its last event, where a signal may reach it as it stands.
-    pub(crate) boundary: Option<Registers>,
+    /// Where it stood after its last event.
+    pub(crate) boundary: Option<Boundary>,
     /// The call that returned last was interrupted and may be begun again.
     pub(crate) interrupted: bool,
     /// Signals taken from the kernel and not yet delivered.
@@ -61,6 +61,26 @@ pub(crate) struct Task {
     pub(crate) clear_tid: u64,
     /// The cores the program believes it may run on.
     pub(crate) affinity: Rc<Vec<u8>>,
+}
+
+/// Where a thread stands after an event: there a signal may reach it as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boundary {
+    pub(crate) registers: Registers,
+    /// Whoever is seen with these registers again has not executed anything. So it is behind a system call, which
+    /// cannot be reached without another one; not so in a loop, where every turn may have the same registers.
+    pub(crate) unique: bool,
+}
+
+impl Boundary {
+    pub(crate) fn unique(registers: Registers) -> Boundary {
+        Boundary { registers, unique: true }
+    }
+
+    /// The thread certainly still stands there. (The kernel changes its own note on the call, `orig_rax`.)
+    pub(crate) fn holds(&self, now: &Registers) -> bool {
+        self.unique && Registers { orig_rax: 0, ..self.registers } == Registers { orig_rax: 0, ..*now }
+    }
 }
 
 /// How the recorder changes a call.

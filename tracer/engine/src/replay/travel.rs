@@ -255,7 +255,12 @@ impl Session {
         let last = self.checkpoints.len() - 1;
         self.restore(last)?;
         let again = self.advance_to(&goal, &mut Guard::new(&Stops::default(), self), &mut |_, _, _| false);
-        self.recover(before, again.map(|_| Stop::Arrived))?;
+        match self.recover(before, again.map(|_| Stop::Arrived)) {
+            Ok(_) => {}
+            // No other match leads further: the first divergence says more than the last.
+            Err(TracerError::Divergence { .. }) => return result,
+            Err(other) => return Err(other),
+        }
         // The way is clear now: the user's request can be made again from where it began.
         self.travel(before)?;
         Ok(Stop::Interrupted)

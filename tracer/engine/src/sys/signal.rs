@@ -67,15 +67,11 @@ pub(crate) enum Disposition {
 
 /// Reads it from `/proc/PID/status` (proc(5): SigIgn, SigCgt).
 pub(crate) fn disposition(thread: i32, signal: i32) -> io::Result<Disposition> {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status"))?;
-    let mask = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok()).unwrap_or(0)
-    };
+    let masks = Masks::read(thread)?;
     let bit = 1u64 << (signal - 1);
-    Ok(if mask("SigCgt:") & bit != 0 {
+    Ok(if masks.get("SigCgt:") & bit != 0 {
         Disposition::Handler
-    } else if mask("SigIgn:") & bit != 0 {
+    } else if masks.get("SigIgn:") & bit != 0 {
         Disposition::Ignored
     } else {
         match default_action(signal) {
@@ -84,4 +80,27 @@ pub(crate) fn disposition(thread: i32, signal: i32) -> io::Result<Disposition> {
             Default::End => Disposition::Fatal,
         }
     })
+}
+
+/// Whether a signal with a handler waits that the thread, which is in a stop, does not block: it will be delivered
+/// before the thread executes anything.
+pub(crate) fn is_due(thread: i32) -> bool {
+    Masks::read(thread).is_ok_and(|masks| {
+        let waiting = masks.get("SigPnd:") | masks.get("ShdPnd:");
+        waiting & !masks.get("SigBlk:") & masks.get("SigCgt:") != 0
+    })
+}
+
+/// The signal masks of a thread (proc_pid_status(5)).
+struct Masks(String);
+
+impl Masks {
+    fn read(thread: i32) -> io::Result<Masks> {
+        std::fs::read_to_string(format!("/proc/{thread}/status")).map(Masks)
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok()).unwrap_or(0)
+    }
 }
