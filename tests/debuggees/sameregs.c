@@ -26,10 +26,12 @@ int main(void) {
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
     struct itimerval timer = {{0, 5000}, {0, 5000}};
     CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
-    // A long jump: there a stub of the debugger fits, and there the signals come.
-    __asm__ volatile("1: addq $1, turns(%%rip)\n .byte 0xe9\n .long 1b - . - 4\n.globl behind_the_loop\nbehind_the_loop:"
+    // Signals come at the long jump behind the addition; a stub fits there too, and not before, where the unused jump
+    // would enter it through its middle.
+    __asm__ volatile("jmp 1f\n jmp 2f\n1: incq (%0)\n2: .byte 0xe9\n .long 1b - . - 4\n"
+                     ".globl behind_the_loop\nbehind_the_loop:"
                      :
-                     :
+                     : "r"(&turns)
                      : "cc", "memory");
     struct itimerval off = {0};
     CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
