@@ -102,7 +102,7 @@ impl TracerError {
 fn start_hint(error: &std::io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => {
-            "; if this is a container, allow ptrace (for Docker: --cap-add=SYS_PTRACE, or a seccomp profile with ptrace)"
+            "; if vdbg itself is traced (`strace -f`, gdb), run it alone; if this is a container, allow ptrace (for Docker: --cap-add=SYS_PTRACE, or a seccomp profile with ptrace)"
         }
         _ => "",
     }

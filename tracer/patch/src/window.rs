@@ -2,8 +2,9 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-/// Length of `jmp rel32`, which is what is written at the site.
-pub(crate) const JUMP_BYTES: usize = 5;
+/// Length in bytes of `jmp rel32`, which is what is written at the site. An instruction that starts behind it is not
+/// touched.
+pub const JUMP_BYTES: usize = 5;
 
 /// Branches to below this address are refused: nothing is mapped there (vm.mmap_min_addr).
 const TARGET_MIN: u64 = 0x1_0000;

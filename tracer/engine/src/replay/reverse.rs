@@ -322,10 +322,8 @@ impl Session {
         leg: &Leg,
         address: u64,
     ) -> Result<Option<Anchor>, TracerError> {
-        /// What a stub overwrites.
-        const STUB_BYTES: u64 = 5;
         let point = matches!(event.kind, EventKind::ForcedPoint { .. }) && *leg == Leg::ToEvent;
-        if point && address.abs_diff(event.registers.rip) < STUB_BYTES {
+        if point && address.abs_diff(event.registers.rip) < patch::JUMP_BYTES as u64 {
             // The stub that looks for the point needs the place.
             return Ok(None);
         }

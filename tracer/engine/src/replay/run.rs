@@ -300,10 +300,8 @@ impl World {
         let home = self.space(self.task(id)?.space)?;
         let mut code = [0; 64];
         let read = self.read_memory(self.task(id)?.space, site, &mut code).unwrap_or(0);
-        /// What a stub overwrites: a jump. An instruction that starts behind it is not touched.
-        const OVERWRITTEN_BYTES: u64 = 5;
-        let overlaps = |address: u64| (site..site + OVERWRITTEN_BYTES).contains(&address);
-        let other_overlaps = |other: &Planted| other.stub.site.abs_diff(site) < OVERWRITTEN_BYTES;
+        let overlaps = |address: u64| (site..site + patch::JUMP_BYTES as u64).contains(&address);
+        let other_overlaps = |other: &Planted| other.stub.site.abs_diff(site) < patch::JUMP_BYTES as u64;
         if home.planted.keys().any(|address| overlaps(*address))
             || others.iter().any(|other| other_overlaps(other))
         {

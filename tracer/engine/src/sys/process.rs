@@ -47,8 +47,7 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
         0 => unsafe {
             unblock_signals();
             libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
-            let mut byte = 0u8;
-            libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1);
+            wait_for_go(&go_read, &go_write);
             libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
             let error = *libc::__errno_location();
             libc::write(error_write.as_raw_fd(), (&raw const error).cast(), 4);
@@ -90,8 +89,7 @@ pub(crate) fn launch_blank() -> io::Result<i32> {
             if let Some(area) = rseq {
                 libc::syscall(libc::SYS_rseq, area, RSEQ_BYTES, RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE);
             }
-            let mut byte = 0u8;
-            libc::read(go_read.as_raw_fd(), (&raw mut byte).cast(), 1);
+            wait_for_go(&go_read, &go_write);
             libc::raise(libc::SIGSTOP);
             libc::_exit(127)
         },
@@ -151,6 +149,21 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
     // SAFETY: the call has just made both descriptors.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Waits in a child until it is traced. When its parent gives up instead, the child ends.
+///
+/// # Safety
+/// Only for a freshly forked child, where nothing else uses the descriptors.
+unsafe fn wait_for_go(read: &OwnedFd, write: &OwnedFd) {
+    // SAFETY: the child's own end for writing is closed, so that the parent's end is the last; the byte is a local.
+    unsafe {
+        libc::close(write.as_raw_fd());
+        let mut byte = 0u8;
+        if libc::read(read.as_raw_fd(), (&raw mut byte).cast(), 1) != 1 {
+            libc::_exit(127);
+        }
+    }
 }
 
 fn write_byte(fd: &OwnedFd) -> io::Result<()> {
