@@ -79,18 +79,30 @@ impl Session {
         while let Some(index) = self.checkpoint_before(&end) {
             let begin = self.checkpoints[index].position.clone();
             self.restore(index)?;
-            let mut last: Option<(Hit, Position)> = None;
+            // The last two places with a hit: the last of them may be where the search began.
+            let mut hits: Vec<(Hit, Position, u64)> = Vec::new();
             let mut guard = Guard::new(stops, self);
             let mut remember = |session: &Session, hit: &Hit, position: &Position| {
-                if *position != goal && judge.judge(session, hit) == Verdict::Stop {
-                    last = Some((hit.clone(), position.clone()));
+                let place = session.counts.stops;
+                // Of several hits at one place the first stands for all, as when going forward.
+                let is_new =
+                    hits.last().is_none_or(|(_, _, last)| *last != place) || position.legs.is_empty();
+                if *position != goal && is_new && judge.judge(session, hit) == Verdict::Stop {
+                    if hits.len() == 2 {
+                        hits.remove(0);
+                    }
+                    hits.push((hit.clone(), position.clone(), place));
                 }
                 false
             };
             if let Went::Interrupted = self.advance_to(&end, &mut guard, &mut remember)? {
                 return self.give_up(&goal);
             }
-            if let Some((hit, position)) = last {
+            if end == goal {
+                let here = self.counts.stops;
+                hits.retain(|(hit, _, stop)| *stop != here || lies_before(hit, &goal));
+            }
+            if let Some((hit, position, _)) = hits.pop() {
                 self.travel(&position)?;
                 self.focus = Some(hit.thread);
                 return Ok(Stop::Hit(hit));
@@ -504,6 +516,18 @@ fn ended(ran: Ran) -> Toward {
         Ran::Interrupted => Toward::Interrupted,
         Ran::Stub(_) => Toward::Elsewhere,
         _ => Toward::Reached,
+    }
+}
+
+/// Whether a hit at the place of `goal` is one to go back to: whoever stands at a breakpoint has not been told of the
+/// write by the instruction before; who stands at a watchpoint, or was there already, has.
+fn lies_before(hit: &Hit, goal: &Position) -> bool {
+    let is_watch = hit.change.is_some();
+    match goal.legs.last() {
+        Some(Leg::Visits { .. } | Leg::Steps(_)) => is_watch,
+        Some(Leg::Touches { .. } | Leg::ToEvent) => false,
+        // The place after an event: the last stop before it was another place.
+        None => true,
     }
 }
 

@@ -137,6 +137,8 @@ pub enum Stop {
 pub(crate) struct Counts {
     visits: HashMap<u64, u64>,
     touches: HashMap<Watch, u64>,
+    /// Stops that were looked at, in all: two hits with the same number are at the same place.
+    pub(crate) stops: u64,
 }
 
 impl Counts {
@@ -445,7 +447,7 @@ impl Session {
                 }
                 _ => self.run_free(event.thread)?,
             };
-            match self.look_at(event.thread, ran, guard, on_hit)? {
+            match self.look_at(event.thread, ran, None, guard, on_hit)? {
                 Some(went) => return Ok(went),
                 None if is_on_the_way(&ran) => {}
                 None => {
@@ -509,31 +511,31 @@ impl Session {
         self.world.set_watches(thread, &watched)
     }
 
-    /// Counts what a stop means for positions, and tells about hits. `None`: nothing that stops.
+    /// Counts what a stop means for positions, and tells about hits. `None`: nothing that stops. In a leg of steps,
+    /// `steps` is the position of the stop.
     fn look_at(
         &mut self,
         thread: ThreadId,
         ran: Ran,
+        steps: Option<Position>,
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Option<Went>, TracerError> {
-        let (hits, position) = match ran {
+        self.counts.stops += 1;
+        let hits = match ran {
             Ran::Interrupted => return Ok(Some(Went::Interrupted)),
-            Ran::Breakpoint(address) => {
-                let count = self.counts.visits.entry(address).or_default();
-                *count += 1;
-                let position = self.at.then(Leg::Visits { address, count: *count });
-                (self.breakpoint_hit(thread, address, guard).into_iter().collect(), position)
+            Ran::Breakpoint(address) => self.visited(thread, address, guard).into_iter().collect(),
+            Ran::Watch(bits) => {
+                let mut hits = self.touched(thread, bits, guard)?;
+                // The instruction may lie right before that of a breakpoint, which will not be seen again.
+                hits.extend(self.visited_here(thread, guard)?);
+                hits
             }
-            Ran::Watch(bits) => self.touched(thread, bits, guard)?,
-            Ran::Step => {
-                let position = self.at.then(Leg::Steps(1));
-                let rip = self.world.registers(thread)?.rip;
-                (self.breakpoint_hit(thread, rip, guard).into_iter().collect(), position)
-            }
+            Ran::Step => self.visited_here(thread, guard)?.into_iter().collect(),
             Ran::Syscall | Ran::Signal(_) | Ran::Stub(_) => return Ok(None),
         };
-        for hit in hits {
+        for (hit, position) in hits {
+            let position = steps.clone().unwrap_or(position);
             self.focus = Some(thread);
             if on_hit(self, &hit, &position) {
                 self.at = position;
@@ -545,12 +547,32 @@ impl Session {
         Ok(None)
     }
 
+    /// Counts a visit, and gives the user's breakpoint there with its position.
+    fn visited(&mut self, thread: ThreadId, address: u64, guard: &Guard<'_>) -> Option<(Hit, Position)> {
+        let count = self.counts.visits.entry(address).or_default();
+        *count += 1;
+        let position = self.at.then(Leg::Visits { address, count: *count });
+        self.breakpoint_hit(thread, address, guard).map(|hit| (hit, position))
+    }
+
+    /// As [`Session::visited`], if there is a breakpoint where the thread stands.
+    fn visited_here(
+        &mut self,
+        thread: ThreadId,
+        guard: &Guard<'_>,
+    ) -> Result<Option<(Hit, Position)>, TracerError> {
+        let address = self.world.registers(thread)?.rip;
+        let space = self.world.task(thread)?.space;
+        let planted = self.world.space(space)?.planted.contains_key(&address);
+        Ok(if planted { self.visited(thread, address, guard) } else { None })
+    }
+
     fn touched(
         &mut self,
         thread: ThreadId,
         bits: u8,
         guard: &mut Guard<'_>,
-    ) -> Result<(Vec<Hit>, Position), TracerError> {
+    ) -> Result<Vec<(Hit, Position)>, TracerError> {
         let watches = self.world.task(thread)?.watches.clone();
         let mut position = self.at.clone();
         let mut reads = Vec::new();
@@ -567,7 +589,7 @@ impl Session {
         if !reads.is_empty() {
             hits.push(Hit { thread, ids: reads, change: None });
         }
-        Ok((hits, position))
+        Ok(hits.into_iter().map(|hit| (hit, position.clone())).collect())
     }
 
     /// Goes forward to a position, telling about hits on the way.
@@ -682,7 +704,7 @@ impl Session {
     ) -> Result<Went, TracerError> {
         while !done(self) {
             let ran = self.run_free(event.thread)?;
-            if let Some(went) = self.look_at(event.thread, ran, guard, on_hit)? {
+            if let Some(went) = self.look_at(event.thread, ran, None, guard, on_hit)? {
                 return Ok(went);
             }
             if !is_on_the_way(&ran) {
@@ -702,13 +724,10 @@ impl Session {
         self.prepare(event.thread, guard, &[], &[])?;
         for done in 1..=count {
             let ran = self.step_thread(event.thread)?;
-            let base = self.at.clone();
-            self.at = base.then(Leg::Steps(done - 1));
-            let looked = self.look_at(event.thread, ran, guard, on_hit)?;
-            if let Some(went) = looked {
+            let here = self.at.then(Leg::Steps(done));
+            if let Some(went) = self.look_at(event.thread, ran, Some(here), guard, on_hit)? {
                 return Ok(went);
             }
-            self.at = base;
             if !is_on_the_way(&ran) {
                 return Err(self.unreachable());
             }
@@ -775,7 +794,8 @@ impl Session {
     ) -> Result<Stop, TracerError> {
         self.prepare(event.thread, guard, &[], &[])?;
         let ran = self.step_thread(event.thread)?;
-        if let Some(Went::Hit(hit)) = self.look_at(event.thread, ran, guard, on_hit)? {
+        let here = self.at.then(Leg::Steps(1));
+        if let Some(Went::Hit(hit)) = self.look_at(event.thread, ran, Some(here), guard, on_hit)? {
             return Ok(Stop::Hit(hit));
         }
         self.focus = Some(event.thread);

@@ -23,6 +23,7 @@ const JOBS: &[(&str, fn())] = &[
     ("hits_in_a_loop", travelling::hits_in_a_loop),
     ("hits_among_threads", travelling::hits_among_threads),
     ("writes_to_a_variable", travelling::writes_to_a_variable),
+    ("searches_from_anywhere", travelling::searches_from_anywhere),
     ("kept_checkpoints", travelling::kept_checkpoints),
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),

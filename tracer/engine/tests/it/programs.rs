@@ -9,6 +9,11 @@ pub(crate) fn looping() -> (Program, PathBuf) {
     recorded("loop.c")
 }
 
+/// Many writes to a variable between two system calls.
+pub(crate) fn quiet() -> (Program, PathBuf) {
+    recorded("quiet.c")
+}
+
 /// Threads that contend, spin and wait.
 pub(crate) fn threads() -> (Program, PathBuf) {
     recorded("threads.c")

@@ -39,6 +39,11 @@ fn watchpoint_hits_are_the_same_in_both_directions() {
 }
 
 #[test]
+fn searches_can_begin_where_others_or_steps_ended() {
+    isolated("searches_from_anywhere");
+}
+
+#[test]
 fn kept_checkpoints_lead_to_the_same_places() {
     isolated("kept_checkpoints");
 }
@@ -165,6 +170,43 @@ pub(crate) fn writes_to_a_variable() {
     for (index, seen) in seen.iter().enumerate() {
         let (before, after) = seen.change.as_ref().expect("a watchpoint knows the values");
         assert_eq!(value(after) - value(before), index as u64 + 1);
+    }
+}
+
+/// Many hits within one interval: of a watch, of breakpoints, of both at the same place. A search backwards begins at
+/// hits, and some steps before and after them.
+pub(crate) fn searches_from_anywhere() {
+    let (program, trace) = programs::quiet();
+    let watch = Watchpoint { id: 1, address: program.symbol("counter"), len: 8, reads: false, image: 0 };
+    let (at_entry, at_place) = (breakpoint(&program, 2, "bump"), breakpoint(&program, 3, "written"));
+    let only = Stops { watchpoints: vec![watch.clone()], ..Stops::default() };
+    assert_eq!(mirrored(&trace, &only).len(), 60);
+    let both = Stops { breakpoints: vec![at_entry.clone()], ..only.clone() };
+    assert_eq!(mirrored(&trace, &both).len(), 120);
+    let same_place = Stops { breakpoints: vec![at_entry, at_place], ..only };
+    let forward = mirrored(&trace, &same_place);
+    assert_eq!(forward.len(), 120);
+    let mut session = open(&trace);
+    let mut random = Random(33);
+    for _ in 0..12 * effort() {
+        let index = 1 + random.below(forward.len() as u64 - 1) as usize;
+        session.goto(&forward[index].position).expect("a hit is reached again");
+        // A few steps from a hit there is no other hit.
+        let (back, steps) = (random.below(2) == 0, random.below(3));
+        for _ in 0..steps {
+            let direction = if back { Direction::Backward } else { Direction::Forward };
+            let stop = session.resume(direction, Mode::Step, &Stops::default(), &mut NoJudge);
+            assert_eq!(stop.expect("a step"), Stop::Step);
+        }
+        let expected = if steps > 0 && !back { index } else { index - 1 };
+        for expected in forward[expected.saturating_sub(2)..=expected].iter().rev() {
+            let stop = session.resume(Direction::Backward, Mode::Run, &same_place, &mut NoJudge);
+            let stop =
+                stop.unwrap_or_else(|error| panic!("from hit {index}, {steps} steps, back {back}: {error}"));
+            assert!(matches!(stop, Stop::Hit(_)), "{stop:?}");
+            let what = format!("from hit {index}, {steps} steps, back {back}");
+            assert_eq!(all_registers(&session), expected.registers, "{what}");
+        }
     }
 }
 
