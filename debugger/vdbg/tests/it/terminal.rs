@@ -81,6 +81,12 @@ fn shell() -> PtyReplSession {
     shell
 }
 
+fn leave(mut shell: PtyReplSession) {
+    shell.wait_for_prompt().unwrap();
+    shell.send_line("exit").unwrap();
+    shell.exp_eof().unwrap();
+}
+
 #[test]
 fn ctrl_z_stops_the_recorded_program_and_fg_goes_on() {
     const WAITS: &str = r#"#include <stdio.h>
@@ -113,6 +119,7 @@ int main(void)
     shell.exp_string("heard hello there").unwrap();
     shell.exp_string("no divergence").unwrap();
     shell.exp_string("replayed 7").unwrap();
+    leave(shell);
 }
 
 #[test]
@@ -131,4 +138,5 @@ fn ctrl_c_reaches_the_recorded_program() {
     shell.send_line(&format!("{VDBG} replay sleeps.trace --autopilot; echo replayed $?")).unwrap();
     shell.exp_string("no divergence").unwrap();
     shell.exp_string("replayed 130").unwrap();
+    leave(shell);
 }

@@ -140,6 +140,7 @@ impl Recorder {
         let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
         let header = header(options, place, core);
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
+        let file_size_action = process::ignore_file_size_signal();
         let writer = Writer::create(&place.path, &header)?;
         let files = FileStore::create(&place.path, place.root.as_deref())?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
@@ -147,6 +148,7 @@ impl Recorder {
             path: CString::new(program.as_os_str().as_bytes()).map_err(|_| TracerError::NulInPath)?,
             arguments: options.arguments.clone(),
             environment: environment(),
+            file_size_action,
         };
         let root = process::launch(&program, core).map_err(|source| TracerError::Start {
             program: options.program.display().to_string(),

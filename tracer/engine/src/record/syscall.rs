@@ -93,6 +93,17 @@ impl Recorder {
                 self.note_timer(thread, &arguments);
                 Ok(Intervention::None)
             }
+            // What these move never is in the program's memory, so a replay could not write it again. Programs fall back to
+            // read and write, as the manual pages tell them to.
+            libc::SYS_sendfile | libc::SYS_vmsplice if self.is_output(thread, arguments[0]) => {
+                self.instead(thread, entry, -i64::from(libc::EINVAL))
+            }
+            libc::SYS_splice | libc::SYS_copy_file_range if self.is_output(thread, arguments[2]) => {
+                self.instead(thread, entry, -i64::from(libc::EINVAL))
+            }
+            libc::SYS_tee if self.is_output(thread, arguments[1]) => {
+                self.instead(thread, entry, -i64::from(libc::EINVAL))
+            }
             // Its completion ring and its buffers would be written by the kernel at any time.
             libc::SYS_io_setup => self.instead(thread, entry, -i64::from(libc::ENOSYS)),
             _ => Ok(Intervention::None),
@@ -234,6 +245,10 @@ impl Recorder {
             (false, true) => Effect::Output { error: true },
             (false, false) => NO_EFFECT,
         }
+    }
+
+    fn is_output(&self, thread: i32, descriptor: u64) -> bool {
+        matches!(self.output_effect(thread, descriptor), Effect::Output { .. })
     }
 
     /// What the call did to mappings, threads or registers.

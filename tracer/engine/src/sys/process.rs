@@ -24,6 +24,15 @@ pub(crate) struct Program {
     pub(crate) path: CString,
     pub(crate) arguments: Vec<CString>,
     pub(crate) environment: Vec<CString>,
+    /// Its action for SIGXFSZ ([`ignore_file_size_signal`]).
+    pub(crate) file_size_action: libc::sighandler_t,
+}
+
+/// Makes a limit on file sizes (setrlimit(2)) an error of writing the trace, not the end of the recorder. Returns the
+/// action that was there before.
+pub(crate) fn ignore_file_size_signal() -> libc::sighandler_t {
+    // SAFETY: no handler is installed; the signal is ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) }
 }
 
 /// Starts a program under ptrace, pinned to `core`, with a trapping time stamp counter. It is left at its
@@ -46,6 +55,7 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
         // SAFETY: as above; all pointers are to memory that lives until exec or exit.
         0 => unsafe {
             unblock_signals();
+            libc::signal(libc::SIGXFSZ, program.file_size_action);
             libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
             wait_for_go(&go_read, &go_write);
             libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
