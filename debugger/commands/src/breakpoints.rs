@@ -266,15 +266,33 @@ impl Debugger {
         _arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
-        reply.set("breakpoints", self.points.all.iter().map(point_json).collect::<Vec<_>>());
-        if self.points.all.is_empty() {
-            reply.line("No breakpoints or watchpoints.");
+        self.list_points("No breakpoints or watchpoints.", |_| true, reply)
+    }
+
+    /// `info watchpoints`.
+    pub(crate) fn info_watchpoints(
+        &mut self,
+        _format: &str,
+        _arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        self.list_points("No watchpoints.", |point| matches!(point.kind, Kind::Watch(_)), reply)
+    }
+
+    fn list_points(
+        &self,
+        none: &str,
+        wanted: impl Fn(&Point) -> bool,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        let points: Vec<&Point> = self.points.all.iter().filter(|point| wanted(point)).collect();
+        reply.set("breakpoints", points.iter().map(|point| point_json(point)).collect::<Vec<_>>());
+        if points.is_empty() {
+            reply.line(none);
             return Ok(Flow::Continue);
         }
         reply.line("Num     Type           Disp Enb Address            What");
-        for point in self.points.all.clone() {
-            self.show_point(&point, reply);
-        }
+        points.into_iter().for_each(|point| self.show_point(point, reply));
         Ok(Flow::Continue)
     }
 

@@ -28,7 +28,9 @@ pub(crate) fn split_command(line: &str) -> (&str, &str, &str) {
 /// Cuts `… if CONDITION` off a breakpoint's place.
 pub(crate) fn split_condition(text: &str) -> (&str, Option<&str>) {
     let text = text.trim();
-    let begins = |rest: &str| rest.strip_prefix("if").is_some_and(|rest| rest.starts_with([' ', '\t', '(']));
+    let begins = |rest: &str| {
+        rest.strip_prefix("if").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '(']))
+    };
     if begins(text) {
         return ("", Some(text[2..].trim()));
     }

@@ -216,7 +216,8 @@ pub(crate) const COMMANDS: &[Command] = &[
 #[rustfmt::skip]
 pub(crate) const INFO: &[Command] = &[
     command!("info", "registers" ["r", "reg"], None, Same, "info registers [NAME…]", "The registers of the selected frame.", "", Debugger::info_registers),
-    command!("info", "breakpoints" ["b", "watchpoints", "wat"], None, Same, "info breakpoints", "Breakpoints and watchpoints.", "", Debugger::info_breakpoints),
+    command!("info", "watchpoints" ["wat"], None, Same, "info watchpoints", "Watchpoints.", "", Debugger::info_watchpoints),
+    command!("info", "breakpoints" ["b"], None, Same, "info breakpoints", "Breakpoints and watchpoints.", "", Debugger::info_breakpoints),
     command!("info", "threads" ["th", "inferiors"], None, Same, "info threads", "The threads that exist here.", "", Debugger::info_threads),
     command!("info", "locals" ["lo"], None, Same, "info locals", "The local variables of the selected frame.", "", Debugger::info_locals),
     command!("info", "args" ["ar"], None, Same, "info args", "The arguments of the selected frame.", "", Debugger::info_args),

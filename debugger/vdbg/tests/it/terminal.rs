@@ -1,5 +1,6 @@
 //! On a terminal: Ctrl-C in a search, job control under a shell.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rexpect::session::{PtyReplSession, PtySession, spawn_bash, spawn_command};
@@ -8,6 +9,12 @@ use crate::support::{VDBG, compile, folder, record};
 
 /// How long any answer may take, in milliseconds. The machine may be busy with the other tests.
 const PATIENCE_MS: u64 = 60_000;
+
+/// One terminal at a time: a process that another test starts would inherit this one's, which then never closes.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A loop whose search backwards stops at each of two million turns.
 const LONG: &str = r#"#include <stdio.h>
@@ -45,6 +52,7 @@ fn prompt(session: &mut PtySession, after: &str) {
 
 #[test]
 fn ctrl_c_stops_a_search_and_leaves_the_session_usable() {
+    let _turn = alone();
     let trace = record("long.c", LONG);
     let mut session = replay(&trace);
     ask(&mut session, "break main", "Breakpoint 1");
@@ -89,6 +97,7 @@ fn leave(mut shell: PtyReplSession) {
 
 #[test]
 fn ctrl_z_stops_the_recorded_program_and_fg_goes_on() {
+    let _turn = alone();
     const WAITS: &str = r#"#include <stdio.h>
 #include <string.h>
 int main(void)
@@ -124,6 +133,7 @@ int main(void)
 
 #[test]
 fn ctrl_c_reaches_the_recorded_program() {
+    let _turn = alone();
     let program = compile(
         "sleeps.c",
         "#include <unistd.h>\nint main(void) { write(1, \"ready\\n\", 6); sleep(1000); }\n",
