@@ -13,7 +13,7 @@ use tracer::{OpenOptions, RecordOptions, Session};
 /// The variable that names the job of a process.
 pub(crate) const JOB: &str = "TRACER_IT_JOB";
 
-/// What a job may take.
+/// What a job may take, for each unit of [`effort`].
 const LIMIT: Duration = Duration::from_secs(400);
 
 /// How often a child is looked at.
@@ -29,7 +29,7 @@ pub(crate) fn isolated(job: &str) {
     command.stdin(Stdio::null()).stdout(output.try_clone().expect("a copy")).stderr(output);
     die_with_us(&mut command);
     let mut child = command.spawn().expect("this binary can be started");
-    let good = finish(&mut child, LIMIT);
+    let good = finish(&mut child, LIMIT * effort() as u32);
     let said = std::fs::read(&log).unwrap_or_default();
     assert_eq!(good, Some(0), "job {job}: {}", String::from_utf8_lossy(&said));
     print!("{}", String::from_utf8_lossy(&said));
