@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(split_condition("if x"), ("", Some("x")));
         assert_eq!(split_condition("demo.c:3 if(a)"), ("demo.c:3", Some("(a)")));
         assert_eq!(split_condition("iffy"), ("iffy", None));
-        assert_eq!(split_condition("diff if"), ("diff if", None));
+        assert_eq!(split_condition("main if"), ("main", Some("")));
     }
 
     #[test]
