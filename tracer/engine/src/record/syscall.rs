@@ -95,13 +95,7 @@ impl Recorder {
             }
             // What these move never is in the program's memory, so a replay could not write it again. Programs fall back to
             // read and write, as the manual pages tell them to.
-            libc::SYS_sendfile | libc::SYS_vmsplice if self.is_output(thread, arguments[0]) => {
-                self.instead(thread, entry, -i64::from(libc::EINVAL))
-            }
-            libc::SYS_splice | libc::SYS_copy_file_range if self.is_output(thread, arguments[2]) => {
-                self.instead(thread, entry, -i64::from(libc::EINVAL))
-            }
-            libc::SYS_tee if self.is_output(thread, arguments[1]) => {
+            call if target_of_move(call).is_some_and(|index| self.is_output(thread, arguments[index])) => {
                 self.instead(thread, entry, -i64::from(libc::EINVAL))
             }
             // Its completion ring and its buffers would be written by the kernel at any time.
@@ -279,5 +273,15 @@ impl Recorder {
             libc::SYS_execve | libc::SYS_execveat if result == 0 => self.exec_effect(thread, exit),
             _ => self.mapping_effect(thread, entry, result, writes),
         }
+    }
+}
+
+/// Which argument is the descriptor that a call moves data to inside the kernel.
+fn target_of_move(call: i64) -> Option<usize> {
+    match call {
+        libc::SYS_sendfile | libc::SYS_vmsplice => Some(0),
+        libc::SYS_tee => Some(1),
+        libc::SYS_splice | libc::SYS_copy_file_range => Some(2),
+        _ => None,
     }
 }

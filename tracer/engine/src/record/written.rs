@@ -211,7 +211,8 @@ impl Written {
         let mut chosen: Vec<u64> = near.filter(|page| pages.contains(page)).collect();
         chosen.sort_unstable();
         chosen.dedup();
-        let mut others: Vec<u64> = pages.into_iter().filter(|page| !chosen.contains(page)).collect();
+        let mut others: Vec<u64> =
+            pages.into_iter().filter(|page| chosen.binary_search(page).is_err()).collect();
         others.sort_unstable_by_key(|page| (std::cmp::Reverse(self.often.get(page).copied()), *page));
         for page in chosen.iter().chain(&others) {
             *self.often.entry(*page).or_default() += 1;
