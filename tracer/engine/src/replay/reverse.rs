@@ -334,10 +334,20 @@ impl Session {
         leg: &Leg,
         address: u64,
     ) -> Result<Option<Anchor>, TracerError> {
-        let point = matches!(event.kind, EventKind::ForcedPoint { .. }) && *leg == Leg::ToEvent;
-        if point && address.abs_diff(event.registers.rip) < patch::JUMP_BYTES as u64 {
-            // The stub that looks for the point needs the place.
-            return Ok(None);
+        let goal = match (leg, &event.kind) {
+            (Leg::ToEvent, EventKind::ForcedPoint { .. }) => Some(event.registers.rip),
+            (Leg::Visits { address, .. }, _) => Some(*address),
+            _ => None,
+        };
+        match (leg, goal) {
+            (Leg::Visits { count, .. }, Some(goal)) if goal == address => {
+                let before = (*count > 1).then(|| count - 1);
+                let visits = |count| base.then(Leg::Visits { address, count });
+                return Ok(before.map(|done| Anchor { position: visits(done), done }));
+            }
+            // The stub that looks for the goal needs the place: a trap there would cost microseconds a visit.
+            (_, Some(goal)) if address.abs_diff(goal) < patch::JUMP_BYTES as u64 => return Ok(None),
+            _ => {}
         }
         self.go(base)?;
         self.world.set_breakpoints(self.world.task(event.thread)?.space, &[])?;
@@ -368,7 +378,6 @@ impl Session {
     ) -> Result<Option<u64>, TracerError> {
         match leg {
             Leg::ToEvent | Leg::Steps(_) => Ok(Some(0)),
-            Leg::Visits { address: goal, count } if *goal == address => Ok(Some(visits.min(*count))),
             Leg::Visits { address: goal, .. } => self.visits_until(base, event, *goal, address, visits),
             Leg::Touches { watch, .. } => self.touches_until(base, event, *watch, address, visits),
         }
