@@ -13,12 +13,14 @@
 mod assemble;
 mod check;
 mod condition;
+mod hook;
 mod place;
 mod relocate;
 mod stub;
 mod window;
 
 pub use condition::{ARITHMETIC_FLAGS, Condition, GeneralRegisters, LINES_MAX};
+pub use hook::{Hook, hook};
 pub use stub::{Stub, plan};
 pub use window::{JUMP_BYTES, NEIGHBOURHOOD_BYTES, Refusal, is_quiet, plantable};
 

@@ -66,6 +66,18 @@ fn reachable(targets: &[u64]) -> Option<Range<u64>> {
     (start < end).then_some(start..end)
 }
 
+/// Displacements that lead into `room`, and where they lead, the nearest first.
+pub(crate) fn leading_into<'a>(
+    window: &Window,
+    room: &'a Range<u64>,
+) -> impl Iterator<Item = ([u8; 4], u64)> + 'a {
+    let next = window.site.wrapping_add(JUMP_BYTES as u64);
+    let target = move |displacement: [u8; 4]| {
+        (displacement, next.wrapping_add_signed(i64::from(i32::from_le_bytes(displacement))))
+    };
+    displacements(window, room).map(target).filter(|(_, target)| room.contains(target)).take(QUESTIONS_MAX)
+}
+
 fn placement(site: u64, displacement: [u8; 4], data_bytes: u64) -> Option<Placement> {
     let next = site.checked_add(JUMP_BYTES as u64)?;
     let entry = next.checked_add_signed(i64::from(i32::from_le_bytes(displacement)))?;

@@ -66,6 +66,8 @@ impl Copier<'_> {
     fn instruction(&mut self, a: &mut Assembler, original: &Original) {
         let instruction = &original.instruction;
         match instruction.flow_control() {
+            // A call into the kernel, in the decoder's terms; only a hook has one.
+            _ if instruction.code() == Code::Syscall => a.raw(&original.bytes),
             FlowControl::Call => self.direct_call(a, instruction),
             FlowControl::IndirectCall => self.indirect_call(a, original),
             _ if is_near_branch(instruction) => self.branch(a, original),

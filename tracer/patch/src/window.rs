@@ -110,6 +110,30 @@ impl Window {
     ///
     /// Decoding goes on behind a `ret` or `jmp` too: what lies there is overwritten all the same.
     pub(crate) fn decode(site: u64, code: &[u8]) -> Result<Self, Refusal> {
+        let window = Self::decode_with(site, code, movable)?;
+        if repeats(&window.originals[0].instruction) {
+            return Err(Refusal::Repeated(site));
+        }
+        Ok(window)
+    }
+
+    /// As [`Window::decode`], for a window that starts with a `syscall` instruction and has no other.
+    pub(crate) fn of_call(site: u64, code: &[u8]) -> Result<Self, Refusal> {
+        let of_call = |instruction: &Instruction, bytes: &[u8]| {
+            if instruction.ip() == site {
+                instruction.code() == Code::Syscall
+            } else {
+                movable(instruction, bytes)
+            }
+        };
+        Self::decode_with(site, code, of_call)
+    }
+
+    fn decode_with(
+        site: u64,
+        code: &[u8],
+        movable: impl Fn(&Instruction, &[u8]) -> bool,
+    ) -> Result<Self, Refusal> {
         let end = site.checked_add(32).ok_or(Refusal::NoRoom(site))?;
         let code = &code[..code.len().min((end - site) as usize)];
         let mut decoder = Decoder::with_ip(64, code, site, DecoderOptions::NONE);
@@ -131,9 +155,6 @@ impl Window {
             }
             let displacement_offset = decoder.get_constant_offsets(&instruction).displacement_offset();
             originals.push(Original { instruction, bytes, displacement_offset });
-        }
-        if repeats(&originals[0].instruction) {
-            return Err(Refusal::Repeated(site));
         }
         Ok(Self { site, originals })
     }

@@ -31,7 +31,7 @@ impl Recorder {
         if self.early.remove(&child).is_none() {
             let (_, stop) = ptrace::wait(child).map_err(TracerError::system("wait for a new thread"))?;
             if let Wait::Ended(_) = stop {
-                return Ok(Next::Resume(Resume::Syscall, 0));
+                return Ok(Next::Resume(0));
             }
         }
         let request = self.clone_request(parent)?;
@@ -46,6 +46,7 @@ impl Recorder {
         let registers = self.registers(child)?;
         let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
         task.boundary = Some(Boundary::unique(registers));
+        (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
         let mut writes = Vec::new();
@@ -57,7 +58,7 @@ impl Recorder {
         let entry = self.tasks[&parent].entry;
         self.event(parent, entry, EventKind::Start(Box::new(start)))?;
         self.ready.push_back(child);
-        Ok(Next::Resume(Resume::Syscall, 0))
+        Ok(Next::Resume(0))
     }
 
     fn clone_request(&self, parent: i32) -> Result<Request, TracerError> {

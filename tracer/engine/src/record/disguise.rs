@@ -13,6 +13,8 @@ const STATUS_BYTES_MAX: usize = 4096;
 const TRACER: &[u8] = b"TracerPid:\t";
 const MASK: &[u8] = b"Cpus_allowed:\t";
 const LIST: &[u8] = b"Cpus_allowed_list:\t";
+const FILTER: &[u8] = b"Seccomp:\t";
+const FILTERS: &[u8] = b"Seccomp_filters:\t";
 
 impl Recorder {
     /// Rewrites the result of a call that has read a status file. Returns the new length.
@@ -40,7 +42,8 @@ impl Recorder {
         if memory.read(entry.rsi, &mut text).is_err() {
             return Ok(None);
         }
-        let new = disguised(&text, &task.affinity, entry.rdx as usize);
+        let shown = Shown { affinity: &task.affinity, filters: usize::from(task.netted) };
+        let new = disguised(&text, &shown, entry.rdx as usize);
         memory.write(entry.rsi, &new).map_err(TracerError::system("write the program's memory"))?;
         Ok(Some(new.len() as i64))
     }
@@ -58,26 +61,43 @@ impl Recorder {
     }
 }
 
+/// What a thread is to be shown of itself.
+struct Shown<'a> {
+    affinity: &'a [u8],
+    /// How many of its seccomp filters are the recorder's.
+    filters: usize,
+}
+
+impl Shown<'_> {
+    /// The line in place of `line`, if there is one.
+    fn line(&self, line: &[u8]) -> Option<Vec<u8>> {
+        let value = |key: &[u8]| line.strip_prefix(key)?.strip_suffix(b"\n");
+        if value(TRACER).is_some() {
+            Some([TRACER, b"0\n"].concat())
+        } else if let Some(old) = value(MASK) {
+            Some([MASK, &mask_like(old, self.affinity), b"\n"].concat())
+        } else if value(LIST).is_some() {
+            Some([LIST, list_of(self.affinity).as_bytes(), b"\n"].concat())
+        } else if self.filters > 0 && value(FILTER).is_some() {
+            Some([FILTER, b"0\n"].concat())
+        } else if self.filters > 0 && value(FILTERS).is_some() {
+            Some([FILTERS, b"0\n"].concat())
+        } else {
+            None
+        }
+    }
+}
+
 /// A status file's text without the recorder; lines that would make it longer than `room` stay as they are.
-fn disguised(text: &[u8], affinity: &[u8], room: usize) -> Vec<u8> {
+fn disguised(text: &[u8], shown: &Shown<'_>, room: usize) -> Vec<u8> {
     let mut new = Vec::with_capacity(text.len());
     let mut left = text;
     while !left.is_empty() {
         let len = left.iter().position(|byte| *byte == b'\n').map_or(left.len(), |end| end + 1);
         let (line, rest) = left.split_at(len);
         left = rest;
-        let value = |key: &[u8]| line.strip_prefix(key)?.strip_suffix(b"\n");
-        let replaced = if value(TRACER).is_some() {
-            Some([TRACER, b"0\n"].concat())
-        } else if let Some(old) = value(MASK) {
-            Some([MASK, &mask_like(old, affinity), b"\n"].concat())
-        } else if value(LIST).is_some() {
-            Some([LIST, list_of(affinity).as_bytes(), b"\n"].concat())
-        } else {
-            None
-        };
         let fits = |line: &Vec<u8>| new.len() + line.len() + rest.len() <= room;
-        match replaced.filter(fits) {
+        match shown.line(line).filter(fits) {
             Some(line) => new.extend_from_slice(&line),
             None => new.extend_from_slice(line),
         }
@@ -116,27 +136,31 @@ fn list_of(affinity: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{disguised, list_of};
+    use super::{Shown, disguised, list_of};
 
-    const SEEN: &str = "Name:\tcat\nTracerPid:\t6899\nFDSize:\t64\nCpus_allowed:\t01\nCpus_allowed_list:\t0\nMems_allowed:\t1\n";
+    fn shown(affinity: &[u8]) -> Shown<'_> {
+        Shown { affinity, filters: 1 }
+    }
+
+    const SEEN: &str = "Name:\tcat\nTracerPid:\t6899\nFDSize:\t64\nCpus_allowed:\t01\nCpus_allowed_list:\t0\nMems_allowed:\t1\nSeccomp:\t2\n";
 
     #[test]
     fn the_recorder_does_not_show() {
-        let new = disguised(SEEN.as_bytes(), &[0b1011, 0], 4096);
-        let wanted = "Name:\tcat\nTracerPid:\t0\nFDSize:\t64\nCpus_allowed:\t0b\nCpus_allowed_list:\t0-1,3\nMems_allowed:\t1\n";
+        let new = disguised(SEEN.as_bytes(), &shown(&[0b1011, 0]), 4096);
+        let wanted = "Name:\tcat\nTracerPid:\t0\nFDSize:\t64\nCpus_allowed:\t0b\nCpus_allowed_list:\t0-1,3\nMems_allowed:\t1\nSeccomp:\t0\n";
         assert_eq!(String::from_utf8_lossy(&new), wanted);
     }
 
     #[test]
     fn a_text_never_outgrows_its_buffer() {
         for room in SEEN.len()..SEEN.len() + 8 {
-            assert!(disguised(SEEN.as_bytes(), &[0x55; 16], room).len() <= room);
+            assert!(disguised(SEEN.as_bytes(), &shown(&[0x55; 16]), room).len() <= room);
         }
     }
 
     #[test]
     fn a_cut_line_stays() {
-        assert_eq!(disguised(b"Name:\tcat\nTracerPid:\t68", &[1], 64), b"Name:\tcat\nTracerPid:\t68");
+        assert_eq!(disguised(b"Name:\tcat\nTracerPid:\t68", &shown(&[1]), 64), b"Name:\tcat\nTracerPid:\t68");
     }
 
     #[test]

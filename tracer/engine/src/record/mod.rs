@@ -121,7 +121,7 @@ pub(crate) struct Recorder {
 /// How a thread goes on after its stop has been dealt with.
 enum Next {
     /// Its stop was an event, or leads to one.
-    Resume(Resume, i32),
+    Resume(i32),
     /// Its stop was none: it stands in the midst of an interval, where no other thread may get the turn.
     GoOn,
     /// It stays in a group stop.
@@ -227,7 +227,7 @@ impl Recorder {
                 let next = self.process(thread, stop)?;
                 self.go_on(thread, next)
             }
-            Status::Parked => self.resume(thread, Resume::Syscall, 0),
+            Status::Parked => self.resume(thread, 0),
             Status::GroupStopped => {
                 self.current = None;
                 Ok(())
@@ -249,16 +249,16 @@ impl Recorder {
                 self.stop_with_the_program();
                 Ok(())
             }
-            Next::GoOn => self.resume(thread, Resume::Syscall, 0),
-            Next::Resume(how, signal) => {
+            Next::GoOn => self.resume(thread, 0),
+            Next::Resume(signal) => {
                 let task = self.task(thread);
-                let at_boundary = task.phase == Phase::User && signal == 0 && how == Resume::Syscall;
+                let at_boundary = task.phase == Phase::User && signal == 0;
                 if at_boundary && self.others_ready() && Instant::now() >= self.slice_end {
                     self.task(thread).status = Status::Parked;
                     self.yield_turn(thread);
                     return Ok(());
                 }
-                self.resume(thread, how, signal)
+                self.resume(thread, signal)
             }
         }
     }
@@ -275,8 +275,11 @@ impl Recorder {
         }
     }
 
-    fn resume(&mut self, thread: i32, how: Resume, signal: i32) -> Result<(), TracerError> {
-        self.task(thread).status = Status::Running;
+    fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
+        let task = self.task(thread);
+        task.status = Status::Running;
+        // The safety net stops calls at their entry; the return has to be asked for.
+        let how = if task.phase == Phase::User && task.netted { Resume::Continue } else { Resume::Syscall };
         ptrace::resume(thread, how, signal).or_else(gone_is_fine)?;
         Ok(())
     }
@@ -386,6 +389,9 @@ impl Recorder {
         let result = match stop {
             Wait::Syscall if self.task(thread).phase == Phase::User => self.syscall_entry(thread),
             Wait::Syscall => self.syscall_exit(thread),
+            Wait::Event(libc::PTRACE_EVENT_SECCOMP) if self.task(thread).phase == Phase::User => {
+                self.syscall_entry(thread)
+            }
             Wait::Signal(signal) => self.signal_stop(thread, signal),
             Wait::Event(libc::PTRACE_EVENT_EXIT) => self.thread_exit(thread),
             Wait::Event(libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
@@ -505,6 +511,7 @@ impl Recorder {
         task.status = Status::Stopped(Wait::Event(libc::PTRACE_EVENT_EXEC));
         task.entry.orig_rax = libc::SYS_execve as u64;
         task.intervention = Intervention::None;
+        task.netted = process::is_filtered(root);
         self.tasks.insert(root, task);
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Recorder {
                 return Ok(true);
             }
             if is_input(code) {
-                self.resume(thread, Resume::Syscall, 0)?;
+                self.resume(thread, 0)?;
                 return Ok(false);
             }
             if let Some(end) = repeated_end(code, registers.rip) {
@@ -166,8 +166,7 @@ impl Recorder {
 
     fn make_tracker(&mut self, thread: i32) -> Option<WriteTracker> {
         // A filter of the program's own may answer an unexpected call with a kill.
-        let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-        if !status.lines().any(|line| line.trim_end() == "Seccomp:\t0") {
+        if self.tasks[&thread].filtered {
             return None;
         }
         let descriptor = self.call_in(thread, libc::SYS_userfaultfd, [userfault::OPEN_FLAGS, 0])?;
@@ -208,7 +207,7 @@ impl Recorder {
                     let info = ptrace::signal_info(thread).ok()?;
                     self.task(thread).pending.push_back(info);
                 }
-                Wait::Stop(_) => {}
+                Wait::Stop(_) | Wait::Event(libc::PTRACE_EVENT_SECCOMP) => {}
                 _ => return None,
             }
         }

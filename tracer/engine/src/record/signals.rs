@@ -31,13 +31,13 @@ impl Recorder {
         let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
         let registers = self.registers(thread)?;
         if self.serve_instruction(thread, &registers, &info)? {
-            return Ok(Next::Resume(Resume::Syscall, 0));
+            return Ok(Next::Resume(0));
         }
         if is_fault(&info) {
             return self.deliver(thread, &registers, info, SignalPoint::Fault);
         }
         match self.disposition(thread, signal)? {
-            Disposition::Ignored => return Ok(Next::Resume(Resume::Syscall, signal)),
+            Disposition::Ignored => return Ok(Next::Resume(signal)),
             // While the process is stopped others run: it has to stand at an event or a point.
             Disposition::Handler | Disposition::Fatal | Disposition::Stops => {}
         }
@@ -215,16 +215,16 @@ impl Recorder {
             Disposition::Handler if !blocked => self.enter_handler(thread, before, info, point),
             Disposition::Stops => {
                 self.signal_event(thread, before, &info, point, Outcome::Stopped)?;
-                Ok(Next::Resume(Resume::Syscall, signal))
+                Ok(Next::Resume(signal))
             }
             Disposition::Ignored if point != SignalPoint::Fault => {
                 self.signal_event(thread, before, &info, point, Outcome::Ignored)?;
-                Ok(Next::Resume(Resume::Syscall, signal))
+                Ok(Next::Resume(signal))
             }
             _ => {
                 self.signal_event(thread, before, &info, point, Outcome::Fatal)?;
                 self.task(thread).boundary = Some(Boundary::unique(self.registers(thread)?));
-                Ok(Next::Resume(Resume::Syscall, signal))
+                Ok(Next::Resume(signal))
             }
         }
     }
@@ -257,7 +257,7 @@ impl Recorder {
         task.boundary = Some(Boundary::unique(after));
         task.interrupted = false;
         debug_assert_eq!(task.phase, Phase::User);
-        Ok(Next::Resume(Resume::Syscall, 0))
+        Ok(Next::Resume(0))
     }
 
     fn signal_event(

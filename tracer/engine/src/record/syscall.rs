@@ -10,7 +10,7 @@ use super::task::{Boundary, Intervention, Phase};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
 use crate::sys::memory::Memory;
-use crate::sys::ptrace::{self, Resume};
+use crate::sys::ptrace;
 use crate::sys::signal;
 
 /// The kernel's codes for an interrupted call (`include/linux/errno.h`): a tracer sees them, a program never.
@@ -53,7 +53,7 @@ impl Recorder {
         if number as i64 == libc::SYS_sched_yield {
             self.slice_end = Instant::now();
         }
-        Ok(Next::Resume(Resume::Syscall, 0))
+        Ok(Next::Resume(0))
     }
 
     /// An interrupted call without a handler goes back to its instruction; this is how that shows.
@@ -87,6 +87,9 @@ impl Recorder {
             libc::SYS_prctl if arguments[0] == PR_GET_TSC => {
                 let written = self.memory_of(thread).write(arguments[1], &PR_TSC_ENABLE.to_le_bytes());
                 self.instead(thread, entry, if written.is_ok() { 0 } else { -i64::from(libc::EFAULT) })
+            }
+            libc::SYS_prctl if arguments[0] as i32 == libc::PR_GET_SECCOMP => {
+                self.instead(thread, entry, if self.tasks[&thread].filtered { 2 } else { 0 })
             }
             libc::SYS_sched_setaffinity => self.set_affinity(thread, entry),
             libc::SYS_setitimer => {
@@ -172,6 +175,9 @@ impl Recorder {
         };
         self.event(thread, entry, kind)?;
         self.finish_exec(thread, &entry, result)?;
+        if result >= 0 && installs_filter(&entry) {
+            self.leave_the_net(thread);
+        }
         // The registers a signal would find; after an exec they are new ones.
         let boundary = match entry.orig_rax as i64 {
             libc::SYS_execve | libc::SYS_execveat => {
@@ -182,7 +188,16 @@ impl Recorder {
             _ => Boundary::unique(registers),
         };
         self.task(thread).boundary = Some(boundary);
-        Ok(Next::Resume(Resume::Syscall, 0))
+        Ok(Next::Resume(0))
+    }
+
+    /// A filter of the program's own may answer a call before the safety net reports it: from now on the process is
+    /// stopped at each call before any filter sees it.
+    fn leave_the_net(&mut self, thread: i32) {
+        let process = self.tasks[&thread].process;
+        for task in self.tasks.values_mut().filter(|task| task.process == process) {
+            (task.netted, task.filtered) = (false, true);
+        }
     }
 
     /// sched_getaffinity(2) shows what the program chose, not the recorder's pinning.
@@ -273,6 +288,17 @@ impl Recorder {
             libc::SYS_execve | libc::SYS_execveat if result == 0 => self.exec_effect(thread, exit),
             _ => self.mapping_effect(thread, entry, result, writes),
         }
+    }
+}
+
+/// The call installs a seccomp filter (seccomp(2), prctl(2)).
+fn installs_filter(entry: &Registers) -> bool {
+    /// `SECCOMP_SET_MODE_STRICT` and `SECCOMP_SET_MODE_FILTER`.
+    const SET_MODES: std::ops::RangeInclusive<u32> = 0..=1;
+    match entry.orig_rax as i64 {
+        libc::SYS_seccomp => SET_MODES.contains(&(entry.rdi as u32)),
+        libc::SYS_prctl => entry.rdi as i32 == libc::PR_SET_SECCOMP,
+        _ => false,
     }
 }
 

@@ -61,6 +61,10 @@ pub(crate) struct Task {
     pub(crate) clear_tid: u64,
     /// The cores the program believes it may run on.
     pub(crate) affinity: Rc<Vec<u8>>,
+    /// The safety net stops its system calls.
+    pub(crate) netted: bool,
+    /// It has a seccomp filter of its own.
+    pub(crate) filtered: bool,
 }
 
 /// Where a thread stands after an event: there a signal may reach it as it is.
@@ -112,6 +116,8 @@ impl Task {
             deadline: None,
             clear_tid: 0,
             affinity,
+            netted: false,
+            filtered: false,
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod ptrace;
+mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod userfault;
 pub(crate) mod xstate;

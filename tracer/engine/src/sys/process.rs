@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::ptrace;
+use super::{ptrace, seccomp};
 
 /// `PR_SET_TSC`, `PR_TSC_SIGSEGV` of prctl(2): the time stamp counter traps. Kept across fork and exec.
 const PR_SET_TSC: i32 = 26;
@@ -16,6 +16,7 @@ const TRACE_OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_TRACEEXIT
+    | libc::PTRACE_O_TRACESECCOMP
     | libc::PTRACE_O_EXITKILL;
 
 /// A program to start.
@@ -47,6 +48,7 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(&program.arguments), pointers(&program.environment));
+    let filter = seccomp::filter();
     // SAFETY: between fork and exec the child only makes system calls on memory prepared here, as the child of a
     // process with threads must.
     let child = unsafe { libc::fork() };
@@ -58,6 +60,7 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
             libc::signal(libc::SIGXFSZ, program.file_size_action);
             libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
             wait_for_go(&go_read, &go_write);
+            seccomp::install(&filter);
             libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
             let error = *libc::__errno_location();
             libc::write(error_write.as_raw_fd(), (&raw const error).cast(), 4);
@@ -223,6 +226,12 @@ pub(crate) fn state(thread: i32) -> Option<u8> {
     let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
     let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end_of_name + 2).copied()
+}
+
+/// The process has a seccomp filter (proc(5), `/proc/PID/status`).
+pub(crate) fn is_filtered(process: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 /// Sends a signal to a process that this one started.

@@ -1,0 +1,194 @@
+//! Hooks: `syscall` instructions that lead to the agent.
+//!
+//! The jump starts at the instruction itself, never before it, since an interrupted call is begun again at its own
+//! address. Its trampoline loads the address of its data into rcx, which the instruction would have overwritten, and
+//! jumps to the agent. The agent comes back to the copy of the `syscall` instruction, to have the call made under the
+//! recorder's eyes, or behind it.
+
+use std::ops::Range;
+
+use crate::assemble::{Assembler, Target};
+use crate::place;
+use crate::relocate::{self, Place};
+use crate::window::{JUMP_BYTES, Refusal, Window};
+
+/// What to write where to hook a `syscall` instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Address of the instruction.
+    pub site: u64,
+    /// What to write there.
+    pub site_bytes: Vec<u8>,
+    /// What was there, of the same length.
+    pub original: Vec<u8>,
+    /// Where `trampoline_bytes` go.
+    pub trampoline: u64,
+    /// Code, then data, which nobody writes to.
+    pub trampoline_bytes: Vec<u8>,
+    /// The copy of the `syscall` instruction.
+    pub traced: u64,
+    /// Where the program goes on when the call has been made.
+    pub continuation: u64,
+    /// Address behind the overwritten instructions.
+    pub end: u64,
+    /// Instruction boundaries of the trampoline at which the state is the program's own: (rip, the program's rip).
+    places: Vec<(u64, u64)>,
+    /// Starts of instructions inside the overwritten bytes, and their copies.
+    entries: Vec<(u64, u64)>,
+}
+
+/// No trampoline is longer.
+const BYTES_MAX: u64 = 256;
+
+impl Hook {
+    /// The program's own rip for a thread stopped at `rip` in the trampoline: `None` on the way to the agent, and where
+    /// the hook has nothing to do with `rip`.
+    pub fn original_rip(&self, rip: u64) -> Option<u64> {
+        self.places.iter().find(|(place, _)| *place == rip).map(|(_, original)| *original)
+    }
+
+    /// Where a thread has to go on that stood at `rip`, inside the bytes that are overwritten now.
+    pub fn copy_of(&self, rip: u64) -> Option<u64> {
+        self.entries.iter().find(|(entry, _)| *entry == rip).map(|(_, copy)| *copy)
+    }
+
+    /// Where to set rip after a jump into the middle of the overwritten bytes raised a signal, as
+    /// [`Stub::entry_into_middle`](crate::Stub::entry_into_middle).
+    pub fn entry_into_middle(&self, rip_of_fault: u64) -> Option<u64> {
+        self.entries.iter().find_map(|(entry, copy)| {
+            let byte = self.site_bytes[(entry - self.site) as usize];
+            let reported = entry + u64::from(byte == place::BREAKPOINT);
+            (reported == rip_of_fault).then_some(*copy)
+        })
+    }
+
+    /// Whether `rip` lies in the trampoline.
+    pub fn contains(&self, rip: u64) -> bool {
+        (self.trampoline..self.trampoline + self.trampoline_bytes.len() as u64).contains(&rip)
+    }
+
+    /// Whether `rip` is on the way from the site to the agent.
+    pub fn leads_in(&self, rip: u64) -> bool {
+        (self.trampoline..self.traced).contains(&rip)
+    }
+}
+
+/// Plans a hook of the `syscall` instruction at `site`, with a trampoline somewhere in `room` that leads to the agent's
+/// `entry`.
+///
+/// `code` are the program's own bytes at `site`: 32, or up to the end of the mapping. `free` answers whether a range of
+/// addresses in `room` is unused.
+///
+/// # Errors
+/// A [`Refusal`] when there is no `syscall` instruction, the ones behind it must not be moved, or no place is found.
+pub fn hook(
+    site: u64,
+    code: &[u8],
+    entry: u64,
+    room: &Range<u64>,
+    free: &dyn Fn(u64, u64) -> bool,
+) -> Result<Hook, Refusal> {
+    let window = Window::of_call(site, code)?;
+    let fits = |start: &u64| {
+        room.contains(start) && start + BYTES_MAX <= room.end && free(*start, start + BYTES_MAX)
+    };
+    let (displacement, trampoline) =
+        place::leading_into(&window, room).find(|(_, start)| fits(start)).ok_or(Refusal::NoRoom(site))?;
+    build(&window, code, entry, displacement, trampoline).map_err(|reason| Refusal::Encoding { site, reason })
+}
+
+fn build(
+    window: &Window,
+    code: &[u8],
+    entry: u64,
+    displacement: [u8; 4],
+    trampoline: u64,
+) -> Result<Hook, String> {
+    let mut a = Assembler::default();
+    let (data, target) = (a.label(), a.label());
+    a.raw_relative(&[0x48, 0x8d, 0x0d, 0, 0, 0, 0], 3, Target::Label(data));
+    a.raw_relative(&[0xff, 0x25, 0, 0, 0, 0], 2, Target::Label(target));
+    let traced = trampoline + a.here();
+    let copy = relocate::copy(&mut a, window, trampoline);
+    if !copy.returns.is_empty() {
+        return Err("a call behind a system call".into());
+    }
+    a.raw(&vec![0xcc; (8 - a.here() as usize % 8) % 8]);
+    a.bind(data);
+    let continuation = trampoline + copy.starts.get(1).copied().ok_or("nothing follows the call")?;
+    for word in [window.site + 2, continuation, traced] {
+        a.raw(&word.to_le_bytes());
+    }
+    a.bind(target);
+    a.raw(&entry.to_le_bytes());
+    let bytes = a.finish(trampoline)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(format!("{} bytes of trampoline", bytes.len()));
+    }
+    let places = copy.places.iter().map(|Place { offset, original }| (trampoline + offset, *original));
+    let entries = window.entries().into_iter();
+    Ok(Hook {
+        site: window.site,
+        site_bytes: [&[0xe9], &displacement[..]].concat(),
+        original: code[..JUMP_BYTES].to_vec(),
+        trampoline,
+        trampoline_bytes: bytes,
+        traced,
+        continuation,
+        end: window.end(),
+        places: places.collect(),
+        entries: entries
+            .map(|(offset, index)| (window.site + offset as u64, trampoline + copy.starts[index]))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hook;
+    use crate::Refusal;
+
+    /// `syscall; cmp rax, -4096; ja .`, as in the C library.
+    const USUAL: [u8; 14] =
+        [0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff, 0x77, 0xfe, 0x90, 0x90, 0x90, 0x90];
+    const SITE: u64 = 0x7f00_1234_5678;
+
+    fn room() -> std::ops::Range<u64> {
+        SITE - 0x80_0000..SITE - 0x7c_0000
+    }
+
+    #[test]
+    fn the_jump_leads_to_the_trampoline() {
+        let hook = hook(SITE, &USUAL, 0x2_0000, &room(), &|_, _| true).expect("a hook");
+        let displacement = i32::from_le_bytes(hook.site_bytes[1..].try_into().expect("four bytes"));
+        assert_eq!(SITE.wrapping_add(5).wrapping_add_signed(displacement.into()), hook.trampoline);
+        assert_eq!(hook.original_rip(hook.traced), Some(SITE));
+        assert_eq!(hook.original_rip(hook.continuation), Some(SITE + 2));
+        assert_eq!(hook.copy_of(SITE + 2), Some(hook.continuation));
+        assert_eq!(hook.continuation, hook.traced + 2);
+        assert!(hook.leads_in(hook.trampoline) && !hook.leads_in(hook.traced));
+    }
+
+    #[test]
+    fn trampolines_do_not_overlap() {
+        let mut taken: Vec<(u64, u64)> = Vec::new();
+        for index in 0..40 {
+            let free = |start: u64, end: u64| taken.iter().all(|(from, to)| end <= *from || *to <= start);
+            let hook = hook(SITE + index * 64, &USUAL, 0x2_0000, &room(), &free).expect("a hook");
+            taken.push((hook.trampoline, hook.trampoline + hook.trampoline_bytes.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_jump_into_the_middle_traps_and_is_known() {
+        let hook = hook(SITE, &USUAL, 0x2_0000, &room(), &|_, _| true).expect("a hook");
+        let reported = SITE + 2 + u64::from(hook.site_bytes[2] == 0xcc);
+        assert_eq!(hook.entry_into_middle(reported), Some(hook.continuation));
+    }
+
+    #[test]
+    fn only_system_calls_are_hooked() {
+        let refused = hook(SITE, &USUAL[2..], 0x2_0000, &room(), &|_, _| true);
+        assert!(matches!(refused, Err(Refusal::NotRelocatable(SITE))), "{refused:?}");
+    }
+}
