@@ -75,6 +75,13 @@ fn main() {
         writeln!(constants, "/// Address of `{name}` in entry.S.\npub const {constant}: u64 = {address:#x};")
             .expect("writing to a string");
     }
+    let handled: Vec<u32> =
+        HANDLED.iter().flat_map(|(_, names)| names.split_whitespace()).filter_map(number).collect();
+    let count = handled.iter().max().map_or(0, |last| last + 1);
+    let flags: Vec<bool> = (0..count).map(|number| handled.contains(&number)).collect();
+    writeln!(constants, "/// Whether the agent handles the system call of each number.")
+        .expect("writing to a string");
+    writeln!(constants, "pub static HANDLED: [bool; {count}] = {flags:?};").expect("writing to a string");
     std::fs::write(out.join("symbols.rs"), constants).expect("the output directory is writable");
 }
 
@@ -111,6 +118,10 @@ fn compile(out: &Path) -> PathBuf {
         });
     assert!(status.success(), "the C compiler `{compiler}` could not compile the agent");
     image
+}
+
+fn number(name: &str) -> Option<u32> {
+    Some(syscalls::by_name(name)?.nr)
 }
 
 fn table() -> String {

@@ -39,6 +39,9 @@ pub(crate) struct Record {
     /// Say where the recording is, even when standard error is no terminal
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Stop the program at every system call instead of logging calls inside it: slow, but its code stays as it is
+    #[arg(long)]
+    pub(crate) no_agent: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) command: Vec<OsString>,

@@ -16,7 +16,12 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
         |text: &std::ffi::OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte in it");
     let arguments = options.command.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
     let program = options.command.first().map(PathBuf::from).context("the program is missing")?;
-    let recorded = tracer::record(&RecordOptions { program, arguments, output: options.output.clone() })?;
+    let recorded = tracer::record(&RecordOptions {
+        program,
+        arguments,
+        output: options.output.clone(),
+        without_agent: options.no_agent,
+    })?;
     for warning in &recorded.warnings {
         out::error(&format!("warning: {warning}"));
     }

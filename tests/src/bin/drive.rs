@@ -50,6 +50,7 @@ fn record(directory: &Path, command: &[OsString]) -> Result<()> {
         program: PathBuf::from(&command[0]),
         arguments: command.iter().map(text).collect::<std::result::Result<_, _>>()?,
         output: Some(directory.to_owned()),
+        without_agent: std::env::var_os("VDBG_NO_AGENT").is_some(),
     };
     let recorded = tracer::record(&options)?;
     if std::env::var_os("VDBG_WARNINGS").is_some() {

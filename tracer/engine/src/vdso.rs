@@ -30,8 +30,11 @@ pub(crate) fn patches(image: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
             patches.push((offset, [&[0xb8], &(-libc::ENOSYS).to_le_bytes()[..], &[0xc3]].concat()));
             continue;
         }
-        // mov eax, number; syscall; ret
-        patches.push((offset, [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc3]].concat()));
+        // mov eax, number; syscall; ret, and room for a hook.
+        patches.push((
+            offset,
+            [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc3, 0x90, 0x90, 0x90]].concat(),
+        ));
         syscall = Some(offset + 5);
     }
     patches.retain(|(offset, bytes)| offset + bytes.len() as u64 <= image.len() as u64);

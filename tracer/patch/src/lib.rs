@@ -22,7 +22,7 @@ mod window;
 pub use condition::{ARITHMETIC_FLAGS, Condition, GeneralRegisters, LINES_MAX};
 pub use hook::{Hook, hook};
 pub use stub::{Stub, plan};
-pub use window::{JUMP_BYTES, NEIGHBOURHOOD_BYTES, Refusal, is_quiet, plantable};
+pub use window::{JUMP_BYTES, NEIGHBOURHOOD_BYTES, Refusal, is_quiet, is_quiet_hook, plantable};
 
 /// Size of the unit of memory that fingerprints hash, in bytes.
 pub const LINE_BYTES: usize = 64;

@@ -54,17 +54,34 @@ pub const NEIGHBOURHOOD_BYTES: u64 = 2048;
 /// [`NEIGHBOURHOOD_BYTES`] before and after the address. Every byte of it is taken for a possible branch, so the answer
 /// may be too careful.
 pub fn is_quiet(region: &[u8], start: u64, address: u64) -> bool {
+    is_quiet_window(region, start, address, Window::decode)
+}
+
+/// As [`is_quiet`], for a hook of the `syscall` instruction at `address`.
+pub fn is_quiet_hook(region: &[u8], start: u64, address: u64) -> bool {
+    is_quiet_window(region, start, address, Window::of_call)
+}
+
+fn is_quiet_window(
+    region: &[u8],
+    start: u64,
+    address: u64,
+    decode: impl Fn(u64, &[u8]) -> Result<Window, Refusal>,
+) -> bool {
     let Some(code) = address.checked_sub(start).and_then(|offset| region.get(offset as usize..)) else {
         return false;
     };
-    let Ok(window) = Window::decode(address, code) else { return false };
+    let Ok(window) = decode(address, code) else { return false };
     let entries = window.entries();
     if entries.is_empty() {
         return true;
     }
-    let returns = window.originals.iter().any(|original| {
-        matches!(original.instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
-    });
+    let returns =
+        window.originals.iter().filter(|original| original.instruction.code() != Code::Syscall).any(
+            |original| {
+                matches!(original.instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+            },
+        );
     let inner: Vec<u64> = entries.iter().map(|(offset, _)| address + *offset as u64).collect();
     !returns
         && !(0..region.len()).any(|at| branch_target(region, start, at).is_some_and(|to| inner.contains(&to)))

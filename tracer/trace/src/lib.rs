@@ -32,7 +32,7 @@ pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use reader::{Damage, Reader};
 pub use registers::Registers;
 pub use store::FileStore;
-pub use writer::Writer;
+pub use writer::{Unpack, Unpacked, Writer};
 
 use std::path::PathBuf;
 

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::block::{self, BLOCK_RAW_BYTES_GOAL, DATA_PIECE_BYTES_MAX};
-use crate::event::{DataRef, Event, ThreadId};
+use crate::event::{DataRef, Event, ThreadId, Write};
 use crate::reader::WireEvent;
 use crate::registers::Registers;
 use crate::{End, Header, TraceError, io};
@@ -34,7 +34,20 @@ const LEVEL: i32 = 1;
 enum Message {
     Event(Box<Event>),
     Data(Vec<u8>),
+    Batch { bytes: usize, unpack: Unpack, data: u64 },
     Flush,
+}
+
+/// Gives the events of a batch, one after the other, with the bytes that each puts into memory: the data stream gets them
+/// in this order. Runs on the writing thread. False when the batch is not what was announced.
+pub type Unpack = Box<dyn FnOnce(&mut dyn FnMut(Unpacked<'_>)) -> bool + Send>;
+
+/// One event of a batch.
+pub struct Unpacked<'a> {
+    /// Makes the event, given what its writes refer to.
+    pub event: &'a dyn Fn(Vec<Write>) -> Event,
+    /// Address and contents of each write.
+    pub writes: &'a [(u64, &'a [u8])],
 }
 
 /// What waits for the writing thread.
@@ -71,9 +84,11 @@ impl Queue {
             backlog = self.room.wait(backlog).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         let urgent = matches!(message, Message::Flush);
-        if let Message::Data(bytes) = &message {
-            backlog.bytes += bytes.len();
-        }
+        backlog.bytes += match &message {
+            Message::Data(bytes) => bytes.len(),
+            Message::Batch { bytes, .. } => *bytes,
+            Message::Event(_) | Message::Flush => 0,
+        };
         let was_enough = backlog.is_enough();
         backlog.messages.push(message);
         if urgent || !was_enough && backlog.is_enough() {
@@ -166,6 +181,18 @@ impl Writer {
         self.events += 1;
         self.send(Message::Event(Box::new(event)))?;
         Ok(number)
+    }
+
+    /// Appends `events` events at once, which put `data` bytes into memory. They are made on the writing thread, from
+    /// something that takes `bytes` bytes.
+    ///
+    /// # Errors
+    /// As [`Writer::data`].
+    pub fn batch(&mut self, events: u64, data: u64, bytes: usize, unpack: Unpack) -> Result<(), TraceError> {
+        let first = self.data_len;
+        self.events += events;
+        self.data_len += data;
+        self.send(Message::Batch { bytes, unpack, data: first })
     }
 
     /// Asks for everything so far to be written soon.
@@ -287,6 +314,7 @@ impl Worker {
                 match message {
                     Message::Event(event) => self.event(&event)?,
                     Message::Data(bytes) => self.data(&bytes)?,
+                    Message::Batch { unpack, data, .. } => self.batch(unpack, data)?,
                     Message::Flush => self.flush()?,
                 }
             }
@@ -303,6 +331,32 @@ impl Worker {
         let bytes = WireEvent::encode(event, &before);
         self.events.push(&bytes, 1);
         if self.events.raw.len() >= BLOCK_RAW_BYTES_GOAL { self.flush() } else { Ok(()) }
+    }
+
+    fn batch(&mut self, unpack: Unpack, first: u64) -> Result<(), TraceError> {
+        let mut offset = first;
+        let mut result = Ok(());
+        let whole = unpack(&mut |unpacked| {
+            if result.is_err() {
+                return;
+            }
+            let mut writes = Vec::with_capacity(unpacked.writes.len());
+            for (addr, bytes) in unpacked.writes {
+                for (index, piece) in bytes.chunks(DATA_PIECE_BYTES_MAX).enumerate() {
+                    let addr = addr + (index * DATA_PIECE_BYTES_MAX) as u64;
+                    writes.push(Write { addr, data: DataRef { offset, len: piece.len() as u64 } });
+                    offset += piece.len() as u64;
+                    result = std::mem::replace(&mut result, Ok(())).and_then(|()| self.data(piece));
+                }
+            }
+            let event = (unpacked.event)(writes);
+            result = std::mem::replace(&mut result, Ok(())).and_then(|()| self.event(&event));
+        });
+        if !whole {
+            let what = "the program has written into the memory of its recorder".into();
+            return Err(TraceError::Corrupt { path: self.events.path.clone(), what });
+        }
+        result
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), TraceError> {

@@ -43,9 +43,15 @@ impl Recorder {
             self.copy_space(parent, child)?
         };
         let process = if has(libc::CLONE_THREAD) { self.tasks[&parent].process } else { child };
-        let registers = self.registers(child)?;
+        let raw = ptrace::registers(child).map_err(TracerError::system("read registers"))?;
+        let registers = self.spaces[&space].hooks.original(raw);
+        if let Some(agent) = self.agent.as_mut().filter(|_| process == child) {
+            agent.begin_process(child, Some(self.tasks[&parent].process));
+        }
         let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
         task.boundary = Some(Boundary::unique(registers));
+        task.segments = registers;
+        task.misplaced = true;
         (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
@@ -86,6 +92,7 @@ impl Recorder {
         copy.sites = original.sites.clone();
         copy.brk = original.brk;
         copy.syscall_address = original.syscall_address;
+        copy.hooks = original.hooks.clone();
         let id = SpaceId(self.next_space);
         self.next_space += 1;
         self.spaces.insert(id, copy);
@@ -95,7 +102,7 @@ impl Recorder {
     /// A thread is about to end: its registers and memory can be read for the last time.
     pub(super) fn thread_exit(&mut self, thread: i32) -> Result<Next, TracerError> {
         let status = ptrace::event_message(thread).unwrap_or(0) as i32;
-        let registers = self.registers(thread).unwrap_or_default();
+        let registers = self.registers_at_end(thread).unwrap_or_default();
         let task = &self.tasks[&thread];
         let (space, clear_tid, phase) = (task.space, task.clear_tid, task.phase);
         let boundary = task.boundary;
@@ -132,7 +139,12 @@ impl Recorder {
         if thread == self.root && self.root_status.is_none() {
             self.root_status = Some(status);
         }
-        self.tasks.remove(&thread);
+        if let Some(ended) = self.tasks.remove(&thread)
+            && !self.tasks.values().any(|task| task.process == ended.process)
+            && let Some(agent) = &mut self.agent
+        {
+            agent.end_process(ended.process);
+        }
         self.leave_space(space);
         if self.current == Some(thread) {
             self.current = None;

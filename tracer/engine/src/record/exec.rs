@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use trace::{Effect, Image, Mapping, Registers, Source, SpaceId, StoredFile, ThreadId, Write};
 
 use super::Recorder;
+use super::hooks::Text;
 use super::task::Space;
 use crate::TracerError;
 use crate::sys::maps::{self, Map};
@@ -35,6 +37,9 @@ impl Recorder {
         }
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
+        if let Some(new) = self.spaces.get_mut(&space) {
+            new.hooks.text = image.mappings.iter().filter_map(text_of).collect();
+        }
         Ok(Effect::Exec(Box::new(image)))
     }
 
@@ -54,7 +59,48 @@ impl Recorder {
         task.clear_tid = 0;
         let old = std::mem::replace(&mut task.space, new);
         self.leave_space(old);
-        Ok(())
+        self.map_agent(thread)
+    }
+
+    /// Maps the agent into a new program, whose exec is about to return.
+    fn map_agent(&mut self, thread: i32) -> Result<(), TracerError> {
+        let Some(agent) = self.agent.as_ref().filter(|_| self.tasks[&thread].netted) else { return Ok(()) };
+        let path = [agent.path().as_os_str().as_bytes(), &[0]].concat();
+        if self.map_agent_memory(thread, &path).is_none() {
+            self.warn(format!(
+                "every system call of {} stops it, which is slow: the agent could not be mapped into it",
+                std::fs::read_link(format!("/proc/{thread}/exe")).unwrap_or_default().display()
+            ));
+            return Ok(());
+        }
+        self.space_of(thread).hooks.ready = true;
+        self.hook_known(thread)
+    }
+
+    fn map_agent_memory(&mut self, thread: i32, path: &[u8]) -> Option<()> {
+        /// Where the path is put for the while, in the agent's code.
+        const PATH: u64 = agent::SHARED_START - 0x1000;
+        const PATH_BYTES_MAX: usize = 0x1000;
+        let room = (PATH - agent::CODE_START) as usize;
+        if path.len() > PATH_BYTES_MAX || agent::IMAGE.len() > room {
+            return None;
+        }
+        let len = agent::SHARED_START - agent::CODE_START;
+        let code = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
+        self.call_in(thread, libc::SYS_mmap, [agent::CODE_START, len, code, flags, u64::MAX, 0])?;
+        let memory = self.memory_of(thread);
+        memory.write(agent::CODE_START, agent::IMAGE).ok()?;
+        memory.write(PATH, path).ok()?;
+        let open = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
+        let descriptor = self.call_in(thread, libc::SYS_open, [PATH, open, 0, 0, 0, 0])? as u64;
+        let len = agent::SHARED_END - agent::SHARED_START;
+        let data = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
+        let mapped =
+            self.call_in(thread, libc::SYS_mmap, [agent::SHARED_START, len, data, flags, descriptor, 0]);
+        self.call_in(thread, libc::SYS_close, [descriptor, 0, 0, 0, 0, 0])?;
+        mapped.map(drop)
     }
 
     fn capture(
@@ -137,6 +183,20 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+}
+
+/// The code that a mapping shows, if it cannot be written.
+pub(super) fn text_of(mapping: &Mapping) -> Option<Text> {
+    let fixed = libc::PROT_EXEC;
+    if mapping.protection & (libc::PROT_EXEC | libc::PROT_WRITE) != fixed {
+        return None;
+    }
+    let range = mapping.start..mapping.end;
+    match &mapping.source {
+        Source::File { file, offset } => Some(Text { range, file: file.stored.clone(), offset: *offset }),
+        _ if mapping.name == "[vdso]" => Some(Text { range, file: mapping.name.clone(), offset: 0 }),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
 
-use super::exec::{TRAP, patch_sites};
+use super::exec::{TRAP, patch_sites, text_of};
 use super::{NO_EFFECT, Recorder};
 use crate::TracerError;
 use crate::sys::maps;
@@ -56,7 +56,24 @@ impl Recorder {
             libc::SYS_shmdt => self.detached(thread, a0)?,
             _ => return Ok(NO_EFFECT),
         };
-        self.space_of(thread).written.maps_changed();
+        for op in &ops {
+            if let MemoryOp::Protect { start, len, protection } = op
+                && protection & libc::PROT_WRITE != 0
+            {
+                self.unhook(thread, &(*start..start.saturating_add(*len)))?;
+            }
+        }
+        let space = self.space_of(thread);
+        space.written.maps_changed();
+        for op in &ops {
+            let (start, len) = match op {
+                MemoryOp::Map(mapping) => (mapping.start, mapping.end - mapping.start),
+                MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => (*start, *len),
+                MemoryOp::Remap { old, old_len, .. } => (*old, *old_len),
+                MemoryOp::Protect { .. } => continue,
+            };
+            space.hooks.unmapped(&(start..start.saturating_add(len)));
+        }
         Ok(Effect::Memory(ops))
     }
 
@@ -115,7 +132,9 @@ impl Recorder {
             self.space_of(thread).sites.extend(sites);
         }
         let grows_down = flags & libc::MAP_GROWSDOWN != 0;
-        Ok(vec![MemoryOp::Map(Mapping { start, end, protection, grows_down, source, name })])
+        let mapping = Mapping { start, end, protection, grows_down, source, name };
+        self.space_of(thread).hooks.new_text = text_of(&mapping);
+        Ok(vec![MemoryOp::Map(mapping)])
     }
 
     fn new_shared(&mut self, initial: Option<trace::StoredFile>) -> SharedObject {

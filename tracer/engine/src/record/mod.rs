@@ -14,9 +14,13 @@
 //!
 //! Start reading at [`Recorder::run`].
 
+mod agent;
 mod clone;
 mod disguise;
 mod exec;
+mod hooks;
+mod inside;
+mod log;
 mod mappings;
 pub(crate) mod point;
 mod signals;
@@ -36,6 +40,8 @@ use trace::{
     SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
 };
 
+use self::agent::{Agent, Orders};
+use self::hooks::KnownSites;
 use self::task::{Intervention, Phase, Space, Status, Task};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -48,6 +54,9 @@ const SLICE: Duration = Duration::from_millis(10);
 /// A forced point at the end of a slice comes no sooner than this many times the cost of the last one after it.
 const POINT_COST_FACTOR: u32 = 100;
 
+/// How long a thread whose time is over is waited for to make a call.
+const CALL_WAIT: Duration = Duration::from_micros(200);
+
 /// How long a thread in a call may be in a short, uninterruptible wait before others get their turn.
 const BRIEF_WAIT: Duration = Duration::from_millis(5);
 
@@ -59,6 +68,8 @@ pub struct RecordOptions {
     pub arguments: Vec<CString>,
     /// The directory for the trace; without one a directory of its own below the default root.
     pub output: Option<PathBuf>,
+    /// Stop the program at every system call, instead of logging calls inside it: slow, but without patching its code.
+    pub without_agent: bool,
 }
 
 /// What came of a recording.
@@ -116,6 +127,11 @@ pub(crate) struct Recorder {
     standard_output: Option<PathBuf>,
     standard_error: Option<PathBuf>,
     warnings: Vec<String>,
+    /// What runs inside the programs, unless it was not wanted.
+    agent: Option<Agent>,
+    known_sites: KnownSites,
+    /// Recorded time up to which there are events.
+    drained_ns: u64,
 }
 
 /// How a thread goes on after its stop has been dealt with.
@@ -178,9 +194,27 @@ impl Recorder {
             standard_output: std::fs::read_link("/proc/self/fd/1").ok(),
             standard_error: std::fs::read_link("/proc/self/fd/2").ok(),
             warnings: Vec::new(),
+            agent: None,
+            known_sites: KnownSites::new(),
+            drained_ns: 0,
         };
+        recorder.start_agent(options);
         recorder.begin_root(Rc::new(affinity))?;
         Ok(recorder)
+    }
+
+    /// Makes what the agent needs, if it is wanted and possible.
+    fn start_agent(&mut self, options: &RecordOptions) {
+        if options.without_agent || !process::is_filtered(self.root) {
+            return;
+        }
+        match Agent::create(&self.directory) {
+            Ok(mut agent) => {
+                agent.begin_process(self.root, None);
+                self.agent = Some(agent);
+            }
+            Err(error) => self.warn(format!("every system call stops the program, which is slow: {error}")),
+        }
     }
 
     /// Runs the program to its end.
@@ -276,11 +310,54 @@ impl Recorder {
     }
 
     fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
+        if self.tasks[&thread].phase == Phase::User {
+            if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
+                self.replace(thread).or_else(gone_is_fine_too)?;
+            }
+            self.give_orders(thread);
+        }
         let task = self.task(thread);
         task.status = Status::Running;
         // The safety net stops calls at their entry; the return has to be asked for.
         let how = if task.phase == Phase::User && task.netted { Resume::Continue } else { Resume::Syscall };
         ptrace::resume(thread, how, signal).or_else(gone_is_fine)?;
+        Ok(())
+    }
+
+    /// Tells the agent what the thread may do.
+    fn give_orders(&mut self, thread: i32) {
+        if self.agent.is_none() {
+            return;
+        }
+        let slice_over = self.others_ready() && Instant::now() >= self.slice_end;
+        let task = &self.tasks[&thread];
+        let orders = Orders {
+            attention: !task.netted || !task.pending.is_empty() || task.interrupted || slice_over,
+            alone: self.tasks.len() == 1,
+            shared_files: !self.shared.is_empty(),
+            process: task.process,
+        };
+        if let Some(agent) = &mut self.agent {
+            agent.give_orders(&orders);
+        }
+    }
+
+    /// Makes events of what the agent has logged. The running thread is in a stop.
+    fn drain(&mut self, thread: i32) -> Result<(), TracerError> {
+        let Some(batch) = self.agent.as_mut().and_then(Agent::take) else { return Ok(()) };
+        let now = self.now();
+        let task = self.task(thread);
+        // It has been elsewhere since.
+        task.boundary = None;
+        let context = log::Context {
+            space: task.space,
+            thread: task.id(),
+            segments: task.segments,
+            times_ns: (self.drained_ns.min(now), now),
+        };
+        self.drained_ns = now;
+        let (count, data, bytes) = (batch.count, batch.data, batch.bytes.len());
+        self.writer.batch(count, data, bytes, Box::new(move |each| batch.unpack(&context, each)))?;
         Ok(())
     }
 
@@ -293,10 +370,18 @@ impl Recorder {
             Phase::User => {
                 let slice = others.then_some(self.slice_end);
                 let limit = [slice, task.deadline].into_iter().flatten().min();
-                if !self.wait_for_stop(limit)? && self.tasks[&thread].status == Status::Running {
-                    self.force_point(thread)?;
+                if self.wait_for_stop(limit)? || self.tasks[&thread].status != Status::Running {
+                    return Ok(());
                 }
-                Ok(())
+                if let Some(agent) = &self.agent {
+                    // The next call may come soon, and costs less than a point.
+                    agent.ask_for_stop();
+                    let limit = Some(Instant::now() + CALL_WAIT);
+                    if self.wait_for_stop(limit)? || self.tasks[&thread].status != Status::Running {
+                        return Ok(());
+                    }
+                }
+                self.force_point(thread)
             }
         }
     }
@@ -386,6 +471,7 @@ impl Recorder {
 
     /// Deals with a stop and says how the thread goes on.
     fn process(&mut self, thread: i32, stop: Wait) -> Result<Next, TracerError> {
+        self.drain(thread)?;
         let result = match stop {
             Wait::Syscall if self.task(thread).phase == Phase::User => self.syscall_entry(thread),
             Wait::Syscall => self.syscall_exit(thread),
@@ -448,12 +534,15 @@ impl Recorder {
         Rc::clone(&self.spaces[&self.tasks[&thread].space].memory)
     }
 
+    /// The registers as the program has them, wherever the thread is in a trampoline.
     fn registers(&self, thread: i32) -> Result<Registers, TracerError> {
-        ptrace::registers(thread).map_err(TracerError::system("read registers"))
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        Ok(self.spaces[&self.tasks[&thread].space].hooks.original(raw))
     }
 
     fn set_registers(&self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
-        ptrace::set_registers(thread, registers).map_err(TracerError::system("write registers"))
+        let real = self.spaces[&self.tasks[&thread].space].hooks.real(*registers);
+        ptrace::set_registers(thread, &real).map_err(TracerError::system("write registers"))
     }
 
     fn now(&self) -> u64 {
@@ -523,6 +612,13 @@ fn gone_is_fine(error: std::io::Error) -> Result<(), TracerError> {
         Ok(())
     } else {
         Err(TracerError::system("resume a thread")(error))
+    }
+}
+
+fn gone_is_fine_too(error: TracerError) -> Result<(), TracerError> {
+    match error {
+        TracerError::System { source, .. } => gone_is_fine(source),
+        other => Err(other),
     }
 }
 

@@ -10,6 +10,7 @@ use patch::{NEIGHBOURHOOD_BYTES, is_quiet, plantable};
 use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 
 use super::exec::TRAP;
+use super::inside::Inside;
 use super::signals::{SI_KERNEL, is_fault};
 use super::task::{Boundary, Status};
 use super::{POINT_COST_FACTOR, Recorder, SLICE, gone_is_fine};
@@ -39,6 +40,7 @@ impl Recorder {
         if !self.stop_for_point(thread)? {
             return Ok(());
         }
+        self.drain(thread)?;
         let registers = self.registers(thread)?;
         self.record_point(thread, &registers)?;
         let cost = since.elapsed();
@@ -72,11 +74,28 @@ impl Recorder {
                     return Ok(false);
                 }
             }
-            let registers = self.registers(thread)?;
+            match self.leave_agent(thread)? {
+                Inside::Outside => {}
+                Inside::Before => return self.resume(thread, 0).map(|()| false),
+                Inside::Interrupted => {
+                    self.begin_again_outside(thread)?;
+                    return self.resume(thread, 0).map(|()| false);
+                }
+                Inside::After => stepped = false,
+                Inside::Unlogged => {
+                    let next = self.return_unlogged(thread)?;
+                    return self.go_on(thread, next).map(|()| false);
+                }
+                Inside::Elsewhere(stop) => return self.arrived(thread, stop).map(|()| false),
+            }
+            // In a trampoline this is the copy's address, so that its code is looked at.
+            let registers = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+            let hooks = &self.space_of(thread).hooks;
+            let hooked = hooks.near(registers.rip) || hooks.of_trampoline(registers.rip).is_some();
             let mut code = [0; 32];
             let read = self.memory_of(thread).read_some(registers.rip, &mut code).unwrap_or(0);
             let code = &code[..read];
-            if stepped && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
+            if stepped && !hooked && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
                 return Ok(true);
             }
             if is_input(code) {
@@ -169,28 +188,34 @@ impl Recorder {
         if self.tasks[&thread].filtered {
             return None;
         }
-        let descriptor = self.call_in(thread, libc::SYS_userfaultfd, [userfault::OPEN_FLAGS, 0])?;
+        let descriptor =
+            self.call_in(thread, libc::SYS_userfaultfd, [userfault::OPEN_FLAGS, 0, 0, 0, 0, 0])?;
         let process = self.tasks[&thread].process;
         let tracker = WriteTracker::adopt(process, descriptor as i32);
-        self.call_in(thread, libc::SYS_close, [descriptor as u64, 0])?;
+        self.call_in(thread, libc::SYS_close, [descriptor as u64, 0, 0, 0, 0, 0])?;
         tracker.ok()
     }
 
-    /// Makes a system call in a thread that is in a step or signal stop, and puts its registers back.
-    fn call_in(&mut self, thread: i32, number: i64, arguments: [u64; 2]) -> Option<i64> {
-        let address = self.space_of(thread).syscall_address;
-        let saved = self.registers(thread).ok().filter(|_| address != 0)?;
+    /// Makes a system call in a thread that is in a stop outside of any call, and puts its registers back.
+    pub(super) fn call_in(&mut self, thread: i32, number: i64, arguments: [u64; 6]) -> Option<i64> {
+        let space = self.space_of(thread);
+        let address = if space.hooks.ready { agent::GADGET } else { space.syscall_address };
+        let saved = ptrace::registers(thread).ok().filter(|_| address != 0)?;
         let call = Registers {
             rip: address,
             rax: number as u64,
             rdi: arguments[0],
             rsi: arguments[1],
+            rdx: arguments[2],
+            r10: arguments[3],
+            r8: arguments[4],
+            r9: arguments[5],
             orig_rax: u64::MAX,
             ..saved
         };
-        self.set_registers(thread, &call).ok()?;
+        ptrace::set_registers(thread, &call).ok()?;
         let result = self.step_call(thread, address);
-        self.set_registers(thread, &saved).ok()?;
+        ptrace::set_registers(thread, &saved).ok()?;
         result.filter(|result| *result >= 0)
     }
 
@@ -198,7 +223,7 @@ impl Recorder {
         for _ in 0..STRAY_STOPS_MAX {
             ptrace::resume(thread, Resume::Step, 0).ok()?;
             let (_, stop) = ptrace::wait(thread).ok()?;
-            let registers = self.registers(thread).ok()?;
+            let registers = ptrace::registers(thread).ok()?;
             match stop {
                 Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => {
                     return Some(registers.rax as i64);

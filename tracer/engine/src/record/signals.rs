@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
 
+use super::inside::Inside;
 use super::task::{Boundary, Phase, Status};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
@@ -29,6 +30,38 @@ pub(super) const SI_KERNEL: i32 = 0x80;
 impl Recorder {
     pub(super) fn signal_stop(&mut self, thread: i32, signal: i32) -> Result<Next, TracerError> {
         let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+        if info.signal() == libc::SIGTRAP
+            && let Some(next) = self.paused(thread)?
+        {
+            return Ok(next);
+        }
+        if self.entered_middle(thread, &info)? {
+            return Ok(Next::GoOn);
+        }
+        match self.leave_agent(thread)? {
+            Inside::Outside => {}
+            Inside::Before if is_fault(&info) => {
+                return Err(TracerError::Inconsistent("the agent in the program has failed"));
+            }
+            // At its call, which comes next, it will be delivered.
+            Inside::Before => {
+                self.task(thread).pending.push_back(info);
+                return Ok(Next::GoOn);
+            }
+            Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {}
+            Inside::Interrupted => drop(self.interrupted_inside(thread)?),
+            Inside::After => {
+                ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
+            }
+            Inside::Unlogged => {
+                self.task(thread).pending.push_back(info);
+                return self.return_unlogged(thread);
+            }
+            Inside::Elsewhere(stop) => {
+                self.task(thread).pending.push_back(info);
+                return self.unexpected(thread, stop);
+            }
+        }
         let registers = self.registers(thread)?;
         if self.serve_instruction(thread, &registers, &info)? {
             return Ok(Next::Resume(0));
@@ -50,6 +83,21 @@ impl Recorder {
         let delay = if task.pending.len() > PENDING_MAX { Duration::ZERO } else { period };
         task.deadline.get_or_insert_with(|| Instant::now() + delay);
         Ok(Next::GoOn)
+    }
+
+    /// A jump into the bytes of a hook, which trap: the thread goes on in the copy.
+    fn entered_middle(&mut self, thread: i32, info: &SignalInfo) -> Result<bool, TracerError> {
+        if !matches!(info.signal(), libc::SIGTRAP | libc::SIGILL | libc::SIGSEGV) {
+            return Ok(false);
+        }
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        let Some(rip) = hooks.over(raw.rip - 1).and_then(|hook| hook.entry_into_middle(raw.rip)) else {
+            return Ok(false);
+        };
+        ptrace::set_registers(thread, &Registers { rip, ..raw })
+            .map_err(TracerError::system("write registers"))?;
+        Ok(true)
     }
 
     fn disposition(&self, thread: i32, signal: i32) -> Result<Disposition, TracerError> {
@@ -237,6 +285,7 @@ impl Recorder {
         point: SignalPoint,
     ) -> Result<Next, TracerError> {
         let signal = info.signal();
+        self.show_own(thread)?;
         // With a step the kernel stops at the handler's first instruction, when the frame is complete.
         ptrace::resume(thread, Resume::Step, signal).or_else(gone_is_fine)?;
         let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a signal handler"))?;

@@ -77,6 +77,9 @@ impl Recorder {
         if let Some(Class::Refused { errno, .. }) = row.map(|row| row.class) {
             return self.instead(thread, entry, -i64::from(errno));
         }
+        if touched_range(entry).is_some_and(|range| self.space_of(thread).hooks.is_ours(&range)) {
+            return self.instead(thread, entry, -i64::from(libc::EINVAL));
+        }
         match entry.orig_rax as i64 {
             libc::SYS_madvise if arguments[2] == MADV_FREE => {
                 // When the kernel takes freed pages is its own affair: they are dropped at once.
@@ -187,8 +190,76 @@ impl Recorder {
             libc::SYS_rt_sigreturn => Boundary { registers, unique: signal::is_due(thread) },
             _ => Boundary::unique(registers),
         };
-        self.task(thread).boundary = Some(boundary);
+        let task = self.task(thread);
+        task.boundary = Some(boundary);
+        task.segments = boundary.registers;
+        task.misplaced |= entry.orig_rax == libc::SYS_rt_sigreturn as u64;
+        self.note_descriptors(thread, &entry);
+        self.hook_new(thread)?;
+        self.hook_site(thread, &entry)?;
+        self.show_next(thread)?;
         Ok(Next::Resume(0))
+    }
+
+    /// Behind a call rcx holds the next instruction's address: the program's, not that of a copy.
+    fn show_next(&mut self, thread: i32) -> Result<(), TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let own = self.spaces[&self.tasks[&thread].space].hooks.original(raw);
+        if own.rcx != raw.rcx { self.set_registers(thread, &own) } else { Ok(()) }
+    }
+
+    /// Keeps what the agent knows of descriptors up to date.
+    fn note_descriptors(&mut self, thread: i32, entry: &Registers) {
+        let process = self.tasks[&thread].process;
+        let [first, second, ..] = entry.arguments();
+        let Some(agent) = &mut self.agent else { return };
+        match entry.orig_rax as i64 {
+            libc::SYS_close => agent.set_class(process, first, 0),
+            libc::SYS_dup2 | libc::SYS_dup3 => agent.set_class(process, second, 0),
+            libc::SYS_close_range | libc::SYS_unshare | libc::SYS_execve | libc::SYS_execveat => {
+                agent.forget_descriptors(process);
+            }
+            libc::SYS_read
+            | libc::SYS_pread64
+            | libc::SYS_write
+            | libc::SYS_pwrite64
+            | libc::SYS_getdents
+            | libc::SYS_getdents64
+                if agent.class(process, first) == Some(0) =>
+            {
+                let class = self.classify(thread, first);
+                if let Some(agent) = &mut self.agent {
+                    agent.set_class(process, first, class);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the agent may do with a descriptor ([`agent::class`]).
+    fn classify(&self, thread: i32, descriptor: u64) -> u8 {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        /// `/dev/null`, `/dev/zero`, `/dev/full`, `/dev/random` and `/dev/urandom` (Documentation/admin-guide/devices.txt).
+        const MEMORY_DEVICES: [u64; 5] = [0x103, 0x105, 0x107, 0x108, 0x109];
+        let Ok(meta) = std::fs::metadata(format!("/proc/{thread}/fd/{}", descriptor as i32)) else {
+            return 0;
+        };
+        let of_proc = std::fs::metadata("/proc").is_ok_and(|proc| proc.dev() == meta.dev());
+        let kind = meta.file_type();
+        let never_waits = kind.is_file()
+            || kind.is_dir()
+            || kind.is_block_device()
+            || kind.is_char_device() && MEMORY_DEVICES.contains(&meta.rdev());
+        let output = match self.output_effect(thread, descriptor) {
+            Effect::Output { error: true } => agent::class::OUTPUT | agent::class::ERROR,
+            Effect::Output { error: false } => agent::class::OUTPUT,
+            _ => 0,
+        };
+        match (of_proc, never_waits) {
+            (true, _) => agent::class::SPECIAL,
+            (false, true) => output | agent::class::FILE,
+            (false, false) => output | agent::class::WAITS,
+        }
     }
 
     /// A filter of the program's own may answer a call before the safety net reports it: from now on the process is
@@ -288,6 +359,25 @@ impl Recorder {
             libc::SYS_execve | libc::SYS_execveat if result == 0 => self.exec_effect(thread, exit),
             _ => self.mapping_effect(thread, entry, result, writes),
         }
+    }
+}
+
+/// The range of addresses whose mappings a call names.
+fn touched_range(entry: &Registers) -> Option<std::ops::Range<u64>> {
+    let [start, len, _, flags, new, _] = entry.arguments();
+    let fixed = (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) as u64;
+    match entry.orig_rax as i64 {
+        libc::SYS_mmap if flags & fixed == 0 => None,
+        libc::SYS_mmap
+        | libc::SYS_munmap
+        | libc::SYS_mprotect
+        | libc::SYS_pkey_mprotect
+        | libc::SYS_madvise => Some(start..start.saturating_add(len)),
+        libc::SYS_mremap if flags & libc::MREMAP_FIXED as u64 != 0 => {
+            Some(new..new.saturating_add(entry.rdx))
+        }
+        libc::SYS_mremap => Some(start..start.saturating_add(len)),
+        _ => None,
     }
 }
 

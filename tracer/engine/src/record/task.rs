@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use trace::{Registers, SpaceId, ThreadId};
 
+use crate::record::hooks::Hooks;
 use crate::record::written::Written;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{SignalInfo, Wait};
@@ -61,6 +62,10 @@ pub(crate) struct Task {
     pub(crate) clear_tid: u64,
     /// The cores the program believes it may run on.
     pub(crate) affinity: Rc<Vec<u8>>,
+    /// Registers after its last stop: segments and their bases are the same in between.
+    pub(crate) segments: Registers,
+    /// It may stand inside the bytes of a hook.
+    pub(crate) misplaced: bool,
     /// The safety net stops its system calls.
     pub(crate) netted: bool,
     /// It has a seccomp filter of its own.
@@ -116,6 +121,8 @@ impl Task {
             deadline: None,
             clear_tid: 0,
             affinity,
+            segments: Registers::default(),
+            misplaced: false,
             netted: false,
             filtered: false,
         }
@@ -144,6 +151,8 @@ pub(crate) struct Space {
     pub(crate) syscall_address: u64,
     /// Threads in it.
     pub(crate) users: usize,
+    /// Its system calls that lead to the agent.
+    pub(crate) hooks: Hooks,
 }
 
 impl Space {
@@ -155,6 +164,7 @@ impl Space {
             brk: 0,
             syscall_address: 0,
             users: 1,
+            hooks: Hooks::default(),
         }
     }
 }

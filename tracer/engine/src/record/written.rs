@@ -128,7 +128,8 @@ impl Written {
             return;
         }
         let Ok(maps) = maps::read(thread) else { return };
-        self.maps = maps.into_iter().filter(Map::writable).collect();
+        let ours = |map: &Map| (agent::SHARED_START..agent::SHARED_END).contains(&map.start);
+        self.maps = maps.into_iter().filter(|map| map.writable() && !ours(map)).collect();
         self.stale = false;
         if let Tracking::First(tracker) | Tracking::Begun(tracker) = &self.tracking {
             // A range that cannot be tracked (a device) is left out of the fingerprint.

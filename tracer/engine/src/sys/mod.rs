@@ -7,6 +7,7 @@ pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod ptrace;
 mod seccomp;
+pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod userfault;
 pub(crate) mod xstate;

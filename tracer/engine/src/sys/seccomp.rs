@@ -18,7 +18,7 @@ pub(crate) fn filter() -> Vec<sock_filter> {
         jump(EQUAL, 0, 0, 4),
         load(POINTER_LOW),
         jump(AT_LEAST, agent::CODE_START as u32, 0, 2),
-        jump(AT_LEAST, agent::ASM_END as u32, 1, 0),
+        jump(AT_LEAST, agent::END as u32, 1, 0),
         answer(libc::SECCOMP_RET_ALLOW),
         answer(libc::SECCOMP_RET_TRACE),
     ]

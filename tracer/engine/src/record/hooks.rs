@@ -1,0 +1,298 @@
+//! Hooked system calls: which `syscall` instructions of a program lead to the agent.
+//!
+//! A site is hooked when its first call returns. What is known of the sites of a file is kept, so that the next program
+//! that maps it starts with its sites hooked. A thread's registers are translated, wherever the recorder reads or writes
+//! them, such that nobody ever sees an address of a trampoline.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+
+use patch::{Hook, JUMP_BYTES, NEIGHBOURHOOD_BYTES, is_quiet_hook};
+use trace::Registers;
+
+use super::Recorder;
+use crate::TracerError;
+use crate::sys::maps;
+use crate::sys::ptrace;
+
+/// Bytes of a range for trampolines.
+const ARENA_BYTES: u64 = 256 << 10;
+
+/// How far below the code an arena is looked for first: far enough not to be in the way of what is mapped next to it.
+const ARENA_DISTANCE: u64 = 1 << 30;
+
+/// How far a jump reaches, with some room.
+const REACH: u64 = 0x7ff0_0000;
+
+/// More trampolines than this are not planted in one arena.
+const HOOKS_PER_ARENA_MAX: usize = 64;
+
+/// Two hooks are at least so far apart.
+const WINDOW_BYTES_MAX: u64 = 32;
+
+/// The file system's name for code, and the sites in it that can be hooked, as offsets in the file.
+pub(crate) type KnownSites = std::collections::HashMap<String, BTreeSet<u64>>;
+
+/// Code that is mapped from a file and cannot be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    pub(crate) range: Range<u64>,
+    /// Identifies the file's contents.
+    pub(crate) file: String,
+    /// Offset of the start in the file.
+    pub(crate) offset: u64,
+}
+
+/// The hooks of an address space.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    /// The agent is mapped.
+    pub(crate) ready: bool,
+    by_site: BTreeMap<u64, Hook>,
+    /// Sites by the address of their trampoline.
+    trampolines: BTreeMap<u64, u64>,
+    arenas: Vec<Range<u64>>,
+    pub(crate) text: Vec<Text>,
+    /// Code that the call in progress has mapped.
+    pub(crate) new_text: Option<Text>,
+    /// Sites that were looked at.
+    tried: HashSet<u64>,
+}
+
+impl Hooks {
+    /// The hook to whose trampoline an address belongs.
+    pub(crate) fn of_trampoline(&self, address: u64) -> Option<&Hook> {
+        let (_, site) = self.trampolines.range(..=address).next_back()?;
+        self.by_site.get(site).filter(|hook| hook.contains(address))
+    }
+
+    /// The hook whose jump covers an address.
+    pub(crate) fn over(&self, address: u64) -> Option<&Hook> {
+        let (_, hook) = self.by_site.range(..=address).next_back()?;
+        (address < hook.site + JUMP_BYTES as u64).then_some(hook)
+    }
+
+    /// Whether a hook is so near that a stub at the address would meet it.
+    pub(crate) fn near(&self, address: u64) -> bool {
+        let window = address.saturating_sub(WINDOW_BYTES_MAX)..address + WINDOW_BYTES_MAX;
+        self.by_site.range(window).next().is_some()
+    }
+
+    /// Registers as the program has them.
+    pub(crate) fn original(&self, raw: Registers) -> Registers {
+        let Some(hook) = self.of_trampoline(raw.rip) else { return raw };
+        let Some(rip) = hook.original_rip(raw.rip) else { return raw };
+        let rcx = if raw.rcx == hook.continuation { hook.site + 2 } else { raw.rcx };
+        Registers { rip, rcx, ..raw }
+    }
+
+    /// Registers with which a thread goes on where the program has these.
+    pub(crate) fn real(&self, own: Registers) -> Registers {
+        let rip = self.over(own.rip).and_then(|hook| hook.copy_of(own.rip)).unwrap_or(own.rip);
+        Registers { rip, ..own }
+    }
+
+    /// Forgets what lies in a range that has been unmapped or replaced.
+    pub(crate) fn unmapped(&mut self, range: &Range<u64>) {
+        let gone: Vec<u64> = self.by_site.range(range.clone()).map(|(site, _)| *site).collect();
+        for site in gone {
+            if let Some(hook) = self.by_site.remove(&site) {
+                self.trampolines.remove(&hook.trampoline);
+            }
+        }
+        self.tried.retain(|site| !range.contains(site));
+        self.text.retain(|text| text.range.end <= range.start || range.end <= text.range.start);
+    }
+
+    /// Whether a range touches memory of ours.
+    pub(crate) fn is_ours(&self, range: &Range<u64>) -> bool {
+        let touches = |ours: &Range<u64>| ours.start < range.end && range.start < ours.end;
+        self.ready && (touches(&(agent::CODE_START..agent::SHARED_END)) || self.arenas.iter().any(touches))
+    }
+
+    fn text_of(&self, address: u64) -> Option<&Text> {
+        self.text.iter().find(|text| text.range.contains(&address))
+    }
+
+    fn arena_for(&self, site: u64) -> Option<Range<u64>> {
+        let fits = |arena: &&Range<u64>| {
+            let used = self.trampolines.range((*arena).clone()).count();
+            used < HOOKS_PER_ARENA_MAX
+                && arena.start.abs_diff(site) < REACH
+                && arena.end.abs_diff(site) < REACH
+        };
+        self.arenas.iter().find(fits).cloned()
+    }
+
+    fn is_free(&self, start: u64, end: u64) -> bool {
+        let before = self.trampolines.range(..end).next_back().and_then(|(_, site)| self.by_site.get(site));
+        before.is_none_or(|hook| hook.trampoline + hook.trampoline_bytes.len() as u64 <= start)
+    }
+}
+
+impl Recorder {
+    /// Hooks what is known in a new program. The thread is in a stop outside of any call.
+    pub(super) fn hook_known(&mut self, thread: i32) -> Result<(), TracerError> {
+        let text = self.space_of(thread).hooks.text.clone();
+        text.iter().try_for_each(|text| self.hook_known_in(thread, text))
+    }
+
+    /// Hooks what is known in the code that the call has mapped that returns now.
+    pub(super) fn hook_new(&mut self, thread: i32) -> Result<(), TracerError> {
+        let hooks = &mut self.space_of(thread).hooks;
+        let Some(text) = hooks.new_text.take() else { return Ok(()) };
+        hooks.text.push(text.clone());
+        if hooks.ready { self.hook_known_in(thread, &text) } else { Ok(()) }
+    }
+
+    fn hook_known_in(&mut self, thread: i32, text: &Text) -> Result<(), TracerError> {
+        let known = self.known_sites.get(&text.file).cloned().unwrap_or_default();
+        let len = text.range.end - text.range.start;
+        for offset in known.range(text.offset..text.offset + len) {
+            self.plant_hook(thread, text.range.start + (offset - text.offset), false)?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the hooks in code that the program is about to change.
+    pub(super) fn unhook(&mut self, thread: i32, range: &Range<u64>) -> Result<(), TracerError> {
+        let memory = self.memory_of(thread);
+        let hooks = &mut self.space_of(thread).hooks;
+        for hook in hooks.by_site.range(range.clone()).map(|(_, hook)| hook) {
+            memory.write(hook.site, &hook.original).map_err(TracerError::system("take a hook away"))?;
+        }
+        hooks.unmapped(range);
+        Ok(())
+    }
+
+    /// Hooks the call that the thread returns from, if that has not been tried yet.
+    pub(super) fn hook_site(&mut self, thread: i32, entry: &Registers) -> Result<(), TracerError> {
+        let site = entry.rip.wrapping_sub(2);
+        let handled = agent::HANDLED.get(entry.orig_rax as usize).is_some_and(|handled| *handled);
+        if !handled || !self.tasks[&thread].netted || !self.space_of(thread).hooks.ready {
+            return Ok(());
+        }
+        let hooks = &mut self.space_of(thread).hooks;
+        let Some(text) = hooks.text_of(site).cloned() else { return Ok(()) };
+        if !hooks.tried.insert(site) {
+            return Ok(());
+        }
+        if self.plant_hook(thread, site, true)? {
+            let offset = text.offset + (site - text.range.start);
+            self.known_sites.entry(text.file).or_default().insert(offset);
+        }
+        Ok(())
+    }
+
+    fn plant_hook(&mut self, thread: i32, site: u64, careful: bool) -> Result<bool, TracerError> {
+        let failed = TracerError::system("hook a system call");
+        let memory = self.memory_of(thread);
+        let mut code = [0; 32];
+        let Ok(read) = memory.read_some(site, &mut code) else { return Ok(false) };
+        let hooks = &mut self.space_of(thread).hooks;
+        hooks.tried.insert(site);
+        if hooks.near(site) {
+            return Ok(false);
+        }
+        if careful {
+            let mut region = [0; 2 * NEIGHBOURHOOD_BYTES as usize];
+            let text = hooks.text_of(site).map_or(site, |text| text.range.start);
+            let start = site.saturating_sub(NEIGHBOURHOOD_BYTES).max(text);
+            let seen = memory.read_some(start, &mut region).unwrap_or(0);
+            if !is_quiet_hook(&region[..seen], start, site) {
+                return Ok(false);
+            }
+        }
+        let Some(arena) = self.arena(thread, site) else { return Ok(false) };
+        let hooks = &mut self.space_of(thread).hooks;
+        let free = |start: u64, end: u64| hooks.is_free(start, end);
+        let Ok(hook) = patch::hook(site, &code[..read], agent::ENTRY, &arena, &free) else {
+            return Ok(false);
+        };
+        memory.write(hook.trampoline, &hook.trampoline_bytes).map_err(&failed)?;
+        memory.write(hook.site, &hook.site_bytes).map_err(&failed)?;
+        hooks.trampolines.insert(hook.trampoline, site);
+        hooks.by_site.insert(site, hook);
+        let space = self.tasks[&thread].space;
+        for task in self.tasks.values_mut().filter(|task| task.space == space) {
+            task.misplaced = true;
+        }
+        Ok(true)
+    }
+
+    /// Room for trampolines within reach of a site, mapped when there is none yet.
+    fn arena(&mut self, thread: i32, site: u64) -> Option<Range<u64>> {
+        if let Some(arena) = self.space_of(thread).hooks.arena_for(site) {
+            return Some(arena);
+        }
+        let maps = maps::read(thread).ok()?;
+        let start = free_range(&maps, site)?;
+        let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
+        let arguments = [start, ARENA_BYTES, protection, flags, u64::MAX, 0];
+        let mapped = self.call_in(thread, libc::SYS_mmap, arguments)?;
+        let arena = start..start + ARENA_BYTES;
+        (mapped as u64 == start).then(|| self.space_of(thread).hooks.arenas.push(arena.clone()))?;
+        Some(arena)
+    }
+
+    /// Moves a thread that stands inside the bytes of a hook to the copy of its instruction.
+    pub(super) fn replace(&mut self, thread: i32) -> Result<(), TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let real = self.spaces[&self.tasks[&thread].space].hooks.real(raw);
+        if real != raw {
+            ptrace::set_registers(thread, &real).map_err(TracerError::system("write registers"))?;
+        }
+        Ok(())
+    }
+
+    /// Shows a thread's own address in its registers, for the kernel to put into a signal frame.
+    pub(super) fn show_own(&mut self, thread: i32) -> Result<(), TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let own = self.spaces[&self.tasks[&thread].space].hooks.original(raw);
+        if own != raw {
+            ptrace::set_registers(thread, &own).map_err(TracerError::system("write registers"))?;
+            self.task(thread).misplaced = true;
+        }
+        Ok(())
+    }
+}
+
+/// The start of a free range for an arena: about a gigabyte below the site, or where there is room.
+fn free_range(maps: &[maps::Map], site: u64) -> Option<u64> {
+    const STEP: u64 = 16 << 20;
+    const LOWEST: u64 = 0x1000_0000;
+    let free = |start: &u64| {
+        let end = start + ARENA_BYTES;
+        *start >= LOWEST && maps.iter().all(|map| map.end <= *start || end <= map.start)
+    };
+    let first = (site & !(STEP - 1)).saturating_sub(ARENA_DISTANCE);
+    let below = (0..50).map(|index| first.saturating_sub(index * STEP));
+    let above = (1..100).map(|index| first + index * STEP);
+    below.chain(above).find(|start| free(start) && start.abs_diff(site) + ARENA_BYTES < REACH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ARENA_BYTES, free_range};
+    use crate::sys::maps::Map;
+
+    fn map(start: u64, end: u64) -> Map {
+        Map { start, end, protection: 5, shared: false, offset: 0, inode: 1, name: String::new() }
+    }
+
+    #[test]
+    fn an_arena_is_within_reach_and_free() {
+        let site = 0x7f12_3456_7890;
+        let start = free_range(&[], site).expect("room");
+        assert!(start < site && site - start < 0x7000_0000);
+        let other = free_range(&[map(start, start + 1)], site).expect("room");
+        assert!(other + ARENA_BYTES <= start || other > start);
+    }
+
+    #[test]
+    fn a_program_at_a_low_address_gets_its_arena_above() {
+        let start = free_range(&[map(0x40_0000, 0x50_0000)], 0x40_1000).expect("room");
+        assert!(start > 0x50_0000 && start < 0x7000_0000);
+    }
+}

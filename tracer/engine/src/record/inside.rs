@@ -1,0 +1,237 @@
+//! Threads that are stopped while they are inside the agent, or on the way there.
+//!
+//! Nobody but the recorder may see them there: a signal has to find the program at its own addresses, and the turn passes
+//! only between two inputs. So a thread that is stopped inside is brought out first, either to the call, not yet made, or
+//! behind it.
+
+use agent::stage;
+use patch::Hook;
+use trace::{EventKind, Registers};
+
+use super::log::at_entry;
+use super::signals::is_fault;
+use super::syscall::RESTARTS;
+use super::task::{Boundary, Intervention, Phase};
+use super::{NO_EFFECT, Next, Recorder, gone_is_fine};
+use crate::TracerError;
+use crate::sys::ptrace::{self, Resume, Wait};
+
+/// How many stops may come before a thread is out of the agent.
+const STOPS_MAX: usize = 256;
+
+/// Where a thread was that has been brought out of the agent.
+pub(super) enum Inside {
+    /// Not in it.
+    Outside,
+    /// Before its call: it stands at the copy of the call's instruction, where it will stop.
+    Before,
+    /// In its call, which was interrupted before it did anything: it stands there still.
+    Interrupted,
+    /// Behind its call, which is in the log.
+    After,
+    /// Behind its call, which the log could not take.
+    Unlogged,
+    /// Something else came first.
+    Elsewhere(Wait),
+}
+
+impl Recorder {
+    /// Brings a thread that is in a stop out of the agent.
+    pub(super) fn leave_agent(&mut self, thread: i32) -> Result<Inside, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        if !hooks.ready {
+            return Ok(Inside::Outside);
+        }
+        if let Some(hook) = hooks.of_trampoline(raw.rip).filter(|hook| hook.leads_in(raw.rip)) {
+            let at_call = Registers { rip: hook.traced, orig_rax: u64::MAX, ..raw };
+            return self.placed(thread, &at_call).map(|()| Inside::Before);
+        }
+        if !is_inside(raw.rip) {
+            return Ok(Inside::Outside);
+        }
+        if (agent::ENTRY..agent::SAVED).contains(&raw.rip)
+            && let Some(stop) = self.step_to(thread, agent::SAVED)?
+        {
+            return Ok(Inside::Elsewhere(stop));
+        }
+        match self.stage(thread)? {
+            stage::BEFORE => {
+                let hook = self.entered_hook(thread)?;
+                let entry = self.entry_registers(thread, &hook)?;
+                let at_call =
+                    Registers { rip: hook.traced, rax: entry.orig_rax, orig_rax: u64::MAX, ..entry };
+                self.placed(thread, &at_call).map(|()| Inside::Before)
+            }
+            stage::CALL => Ok(Inside::Interrupted),
+            _ => self.pass_behind(thread),
+        }
+    }
+
+    /// How far the call is; [`stage::CALL`] only when it was interrupted.
+    fn stage(&mut self, thread: i32) -> Result<u32, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let Some(agent) = &self.agent else { return Ok(stage::BEFORE) };
+        Ok(match agent.stage() {
+            stage::CALL if raw.rip == agent::MAIN_INSTRUCTION => stage::BEFORE,
+            stage::CALL if raw.rip == agent::MAIN_RETURN && RESTARTS.contains(&(raw.rax as i64)) => {
+                stage::CALL
+            }
+            stage::CALL => stage::AFTER,
+            other => other,
+        })
+    }
+
+    /// Lets a thread whose call has been made write its record, and takes it to the place behind the call.
+    fn pass_behind(&mut self, thread: i32) -> Result<Inside, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        // In the way out nothing is left to be written.
+        let leaving = (agent::CALLED..agent::ASM_END).contains(&raw.rip) && raw.rip < agent::PAUSE + 2;
+        if !leaving && let Some(stop) = self.run_to_pause(thread)? {
+            return Ok(Inside::Elsewhere(stop));
+        }
+        self.behind_call(thread)
+    }
+
+    /// Takes a thread that has paused, or is on its way out, to the place behind its call.
+    fn behind_call(&mut self, thread: i32) -> Result<Inside, TracerError> {
+        let hook = self.entered_hook(thread)?;
+        let entry = self.entry_registers(thread, &hook)?;
+        let Some(agent) = &self.agent else { return Ok(Inside::Outside) };
+        agent.set_pause(false);
+        let result = agent.result();
+        let unlogged = agent.take_unlogged();
+        let own = Registers { rax: result as u64, ..entry };
+        self.placed(thread, &Registers { rip: hook.continuation, ..own })?;
+        self.drain(thread)?;
+        if unlogged {
+            let task = self.task(thread);
+            (task.entry, task.call) = (entry, entry.orig_rax);
+            return Ok(Inside::Unlogged);
+        }
+        self.task(thread).boundary = Some(Boundary::unique(own));
+        Ok(Inside::After)
+    }
+
+    /// The agent has paused by itself, behind a call that is not in its log.
+    pub(super) fn paused(&mut self, thread: i32) -> Result<Option<Next>, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        if raw.rip != agent::PAUSE + 1 {
+            return Ok(None);
+        }
+        match self.behind_call(thread)? {
+            Inside::Unlogged => self.return_unlogged(thread).map(Some),
+            _ => Ok(Some(Next::Resume(0))),
+        }
+    }
+
+    /// Records the return of a call that the agent made and did not log.
+    pub(super) fn return_unlogged(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let task = self.task(thread);
+        task.phase = Phase::Kernel;
+        task.announced = false;
+        task.intervention = Intervention::None;
+        self.syscall_exit(thread)
+    }
+
+    /// Records that the call was interrupted, and puts the thread where the kernel would have it then: behind the call's
+    /// own instruction, for a signal to be delivered or the call to be begun again.
+    pub(super) fn interrupted_inside(&mut self, thread: i32) -> Result<Registers, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let hook = self.entered_hook(thread)?;
+        let entry = self.entry_registers(thread, &hook)?;
+        let own = Registers { rax: raw.rax, ..entry };
+        let kind = EventKind::Syscall { result: raw.rax as i64, writes: Vec::new(), effect: NO_EFFECT };
+        self.event(thread, entry, kind)?;
+        self.placed(thread, &own)?;
+        let task = self.task(thread);
+        (task.entry, task.call) = (entry, entry.orig_rax);
+        task.boundary = Some(Boundary::unique(own));
+        task.interrupted = true;
+        task.misplaced = true;
+        Ok(own)
+    }
+
+    /// Takes a thread whose call was interrupted by the recorder back to the call, which will stop.
+    pub(super) fn begin_again_outside(&mut self, thread: i32) -> Result<(), TracerError> {
+        let hook = self.entered_hook(thread)?;
+        let entry = self.entry_registers(thread, &hook)?;
+        let at_call = Registers { rip: hook.traced, rax: entry.orig_rax, orig_rax: u64::MAX, ..entry };
+        self.placed(thread, &at_call)
+    }
+
+    /// The registers of a thread that ends, put as if it had not made its call.
+    pub(super) fn registers_at_end(&mut self, thread: i32) -> Result<Registers, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        if !is_inside(raw.rip) || raw.rip < agent::SAVED {
+            return self.registers(thread);
+        }
+        let hook = self.entered_hook(thread)?;
+        let entry = self.entry_registers(thread, &hook)?;
+        Ok(Registers { rip: hook.site, rax: entry.orig_rax, ..entry })
+    }
+
+    fn placed(&mut self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
+        ptrace::set_registers(thread, registers).map_err(TracerError::system("write registers"))
+    }
+
+    /// The hook through which the running thread has entered the agent.
+    fn entered_hook(&self, thread: i32) -> Result<Hook, TracerError> {
+        let address = self.agent.as_ref().map_or(0, super::agent::Agent::hook);
+        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        hooks
+            .of_trampoline(address)
+            .cloned()
+            .ok_or(TracerError::Inconsistent("a call came from no known hook"))
+    }
+
+    /// The program's registers at the entry of the call.
+    fn entry_registers(&self, thread: i32, hook: &Hook) -> Result<Registers, TracerError> {
+        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let saved = self.agent.as_ref().map_or_else(Default::default, super::agent::Agent::saved);
+        Ok(at_entry(&saved, hook.site + 2, &raw))
+    }
+
+    /// Steps a thread through the agent's entry. `Some` when something else came first.
+    fn step_to(&mut self, thread: i32, address: u64) -> Result<Option<Wait>, TracerError> {
+        self.run_inside(thread, Resume::Step, address)
+    }
+
+    fn run_to_pause(&mut self, thread: i32) -> Result<Option<Wait>, TracerError> {
+        if let Some(agent) = &self.agent {
+            agent.set_pause(true);
+        }
+        self.run_inside(thread, Resume::Continue, agent::PAUSE + 1)
+    }
+
+    /// Runs a thread inside the agent until a trap at `address`.
+    fn run_inside(&mut self, thread: i32, how: Resume, address: u64) -> Result<Option<Wait>, TracerError> {
+        for _ in 0..STOPS_MAX {
+            ptrace::resume(thread, how, 0).or_else(gone_is_fine)?;
+            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            match stop {
+                Wait::Signal(libc::SIGTRAP) => {
+                    let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+                    if raw.rip == address {
+                        return Ok(None);
+                    }
+                }
+                Wait::Signal(_) => {
+                    let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+                    if is_fault(&info) {
+                        return Err(TracerError::Inconsistent("the agent in the program has failed"));
+                    }
+                    self.task(thread).pending.push_back(info);
+                }
+                Wait::Stop(_) => {}
+                other => return Ok(Some(other)),
+            }
+        }
+        Err(TracerError::Stuck("a thread that was to leave the agent"))
+    }
+}
+
+/// Whether an address is the agent's.
+pub(super) fn is_inside(address: u64) -> bool {
+    (agent::CODE_START..agent::SHARED_START).contains(&address)
+}

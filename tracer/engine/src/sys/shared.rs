@@ -1,0 +1,96 @@
+//! Memory that is shared with the traced processes: a file that both map (mmap(2), `MAP_SHARED`).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A mapped range of shared memory. Others write to it at any time, so it is only read and written through atomics and
+/// copies.
+pub(crate) struct Shared {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to the process; all access goes through atomics and bounded copies.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Makes a file of `len` bytes and maps it.
+    pub(crate) fn create(path: &Path, len: usize) -> io::Result<Shared> {
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len(len as u64)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no other memory of this process.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Shared { start, len })
+    }
+
+    fn at<T>(&self, offset: u64) -> *mut T {
+        let offset = offset as usize;
+        assert!(
+            offset + size_of::<T>() <= self.len && offset.is_multiple_of(align_of::<T>()),
+            "outside of it"
+        );
+        // SAFETY: the range lies inside the mapping.
+        unsafe { self.start.as_ptr().add(offset).cast() }
+    }
+
+    pub(crate) fn u32(&self, offset: u64) -> &AtomicU32 {
+        // SAFETY: in bounds and aligned; any bytes are a valid value; the mapping lives as long as `self`.
+        unsafe { AtomicU32::from_ptr(self.at(offset)) }
+    }
+
+    pub(crate) fn u64(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(self.at(offset)) }
+    }
+
+    pub(crate) fn word(&self, offset: u64) -> u64 {
+        self.u64(offset).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_word(&self, offset: u64, value: u64) {
+        self.u64(offset).store(value, Ordering::Release);
+    }
+
+    /// A copy of a range that nobody writes to at the time.
+    pub(crate) fn copy(&self, offset: u64, len: usize) -> Vec<u8> {
+        assert!(offset as usize + len <= self.len, "outside of it");
+        let mut bytes = Vec::with_capacity(len);
+        // SAFETY: source and target have `len` bytes and do not overlap; the bytes are initialised by the copy.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.start.as_ptr().add(offset as usize), bytes.as_mut_ptr(), len);
+            bytes.set_len(len);
+        }
+        bytes
+    }
+
+    /// Writes to a range that nobody else uses at the time.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+        assert!(offset as usize + bytes.len() <= self.len, "outside of it");
+        // SAFETY: as in `copy`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.start.as_ptr().add(offset as usize),
+                bytes.len(),
+            );
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `create` and nothing refers to it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
