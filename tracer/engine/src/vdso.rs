@@ -30,10 +30,10 @@ pub(crate) fn patches(image: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
             patches.push((offset, [&[0xb8], &(-libc::ENOSYS).to_le_bytes()[..], &[0xc3]].concat()));
             continue;
         }
-        // mov eax, number; syscall; ret, and room for a hook.
+        // mov eax, number; syscall; ret 0: the last two are as long as the jump of a hook.
         patches.push((
             offset,
-            [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc3, 0x90, 0x90, 0x90]].concat(),
+            [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc2, 0, 0]].concat(),
         ));
         syscall = Some(offset + 5);
     }

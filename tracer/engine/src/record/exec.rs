@@ -17,6 +17,9 @@ use crate::{unruly, vdso};
 
 const PAGE: usize = 4096;
 
+/// What the kernel calls its own code in each process.
+pub(super) const VDSO: &str = "[vdso]";
+
 /// Mappings that the kernel makes and that replay does without: the vDSO that used them has been patched.
 const KERNEL_MAPPINGS: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"];
 
@@ -195,7 +198,7 @@ pub(super) fn text_of(mapping: &Mapping) -> Option<Text> {
     let range = mapping.start..mapping.end;
     match &mapping.source {
         Source::File { file, offset } => Some(Text { range, file: file.stored.clone(), offset: *offset }),
-        _ if mapping.name == "[vdso]" => Some(Text { range, file: mapping.name.clone(), offset: 0 }),
+        _ if mapping.name == VDSO => Some(Text { range, file: mapping.name.clone(), offset: 0 }),
         _ => None,
     }
 }
@@ -211,7 +214,7 @@ pub(super) fn open_mapped(thread: i32, map: &Map) -> Option<File> {
 
 /// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0.
 fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
-    let Some(map) = maps.iter().find(|map| map.name == "[vdso]") else { return Ok(0) };
+    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok(0) };
     let mut image = vec![0; (map.end - map.start) as usize];
     memory.read(map.start, &mut image)?;
     let (patches, syscall) = vdso::patches(&image);

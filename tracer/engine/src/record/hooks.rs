@@ -177,7 +177,9 @@ impl Recorder {
         if !hooks.tried.insert(site) {
             return Ok(());
         }
-        if self.plant_hook(thread, site, true)? {
+        // What is left of the vDSO's own functions is never executed.
+        let careful = text.file != super::exec::VDSO;
+        if self.plant_hook(thread, site, careful)? {
             let offset = text.offset + (site - text.range.start);
             self.known_sites.entry(text.file).or_default().insert(offset);
         }
