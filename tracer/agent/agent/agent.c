@@ -66,6 +66,16 @@ struct call {
 #define CLASS_WAITS 8		/* may block: a pipe, a socket, a terminal */
 #define CLASS_SPECIAL 128	/* the recorder changes what it shows */
 
+/* A record of the log has a head, the words that differ from the record before, and a piece for each argument that the
+ * call wrote behind: a word with the argument and the length, and the bytes, filled up to words. The words: address behind
+ * the call, result, registers. The first record has all of them. The `calls` module of the `trace` crate reads this. */
+#define WORDS 17
+#define HEAD_OUTPUT (1UL << 17)
+#define HEAD_ERROR (1UL << 18)
+#define HEAD_WRITES 20
+#define HEAD_BYTES 32
+#define PIECE_BYTES 3
+
 struct control {
 	u32 attention;
 	u32 pause;
@@ -85,25 +95,8 @@ struct control {
 	u64 proc_device;
 	u64 output_device, output_inode;
 	u64 error_device, error_inode;
+	u64 last[WORDS];
 };
-
-/* A record of the log; behind it `writes` pieces of struct piece, each followed by its bytes, filled up to words. */
-struct record {
-	u32 bytes;
-	u16 flags;
-	u16 writes;
-	i64 result;
-	u64 rip;
-	u64 registers[15];
-};
-
-struct piece {
-	u64 address;
-	u64 bytes;
-};
-
-#define FLAG_OUTPUT 1
-#define FLAG_ERROR 2
 
 #define CONTROL ((volatile struct control *)CONTROL_START)
 
@@ -118,7 +111,7 @@ _Static_assert(__builtin_offsetof(struct control, saved) == SAVED, "layout");
 i64 agent_plain_call(u64 number, u64 a, u64 b, u64 c);
 i64 agent_main_call(void);
 
-#define EINTR_LAST -4095
+#define ERROR_LAST -4095
 
 /* Numbers of the kernel's interface. */
 #define SYS_poll 7
@@ -154,11 +147,6 @@ struct status {
 	u32 mode;
 	u8 rest[116];
 };
-
-static void copy(u64 *to, const volatile void *from, u64 words)
-{
-	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
-}
 
 static void copy_bytes(void *to, const volatile void *from, u64 bytes)
 {
@@ -230,7 +218,7 @@ static u8 class_of_opened(u64 descriptor)
 }
 
 /* Whether the call may be made here; notes for the record go to `flags`. */
-static int may_call(const struct call *call, u32 *flags)
+static int may_call(const struct call *call, u64 *flags)
 {
 	u8 class;
 	u64 command;
@@ -251,7 +239,7 @@ static int may_call(const struct call *call, u32 *flags)
 		class = class_of(argument(call, 0));
 		if (class & CLASS_SPECIAL || CONTROL->shared_files)
 			return 0;
-		*flags = class & CLASS_ERROR ? FLAG_OUTPUT | FLAG_ERROR : class & CLASS_OUTPUT ? FLAG_OUTPUT : 0;
+		*flags = class & CLASS_ERROR ? HEAD_OUTPUT | HEAD_ERROR : class & CLASS_OUTPUT ? HEAD_OUTPUT : 0;
 		if (class & CLASS_FILE || CONTROL->alone)
 			return 1;
 		return argument(call, 2) <= PIPE_BUF && is_ready(argument(call, 0), POLLOUT);
@@ -335,7 +323,7 @@ long agent_call(void)
 	if (call->check == NOT_HANDLED)
 		return 0;
 	struct out outs[4];
-	u64 most = sizeof(struct record);
+	u64 most = 8 + 8 * WORDS;
 	for (int n = 0; n < 4; n++) {
 		outs[n] = call->outs[n];
 		if (n == 0 && call->check == IOCTL)
@@ -344,11 +332,11 @@ long agent_call(void)
 			u64 bytes = size_of(call, &outs[n], -1UL);
 			if (bytes > LOG_BYTES)
 				return 0;
-			most += sizeof(struct piece) + bytes + 8;
+			most += 8 + bytes + 8;
 		}
 	}
 	u64 head = control->head;
-	u32 flags = 0;
+	u64 flags = 0;
 	if (head + most > LOG_BYTES || !may_call(call, &flags))
 		return 0;
 
@@ -361,32 +349,32 @@ long agent_call(void)
 		control->pause = 1;
 		return 1;
 	}
-	struct record *record = (struct record *)(LOG_START + head);
-	u64 writes = 0, data = 0;
-	u64 at = head + sizeof(struct record);
-	record->result = result;
-	record->rip = control->hook[HOOK_NEXT / 8];
-	copy(record->registers, control->saved, 15);
+	u64 *to = (u64 *)(LOG_START + head), *first = to++;
+	u64 changed = 0, writes = 0, data = 0;
+	for (int n = 0; n < WORDS; n++) {
+		u64 word = n == 0 ? control->hook[HOOK_NEXT / 8] : n == 1 ? result : control->saved[n - 2];
+		if (word != control->last[n] || head == 0) {
+			control->last[n] = *to++ = word;
+			changed |= 1UL << n;
+		}
+	}
 	for (int n = 0; n < 4; n++) {
 		if (!outs[n].size)
 			continue;
 		u64 address = argument(call, outs[n].argument);
-		if (!address || (result < 0 && result >= EINTR_LAST && !outs[n].always))
+		if (!address || (result < 0 && result >= ERROR_LAST && !outs[n].always))
 			continue;
 		u64 bytes = size_of(call, &outs[n], result < 0 ? 0 : result);
 		if (!bytes)
 			continue;
-		struct piece *piece = (struct piece *)(LOG_START + at);
-		piece->address = address;
-		piece->bytes = bytes;
-		copy_bytes(piece + 1, (void *)address, bytes);
-		at += sizeof(struct piece) + ((bytes + 7) & ~7UL);
+		*to++ = outs[n].argument | bytes << PIECE_BYTES;
+		copy_bytes(to, (void *)address, bytes);
+		to += (bytes + 7) / 8;
 		data += bytes;
 		writes++;
 	}
-	record->bytes = at - head;
-	record->flags = result > 0 ? flags : 0;
-	record->writes = writes;
+	u64 at = (u64)to - LOG_START;
+	*first = changed | (result > 0 ? flags : 0) | writes << HEAD_WRITES | (at - head) << HEAD_BYTES;
 	control->data += data;
 	control->count++;
 	control->head = at;

@@ -53,7 +53,7 @@ pub mod control {
     pub const COUNT: u64 = 48;
     /// `u64`: bytes that the logged calls wrote.
     pub const DATA: u64 = 56;
-    /// The registers at the call ([`super::SAVED_REGISTERS`]).
+    /// The registers at the call, as in the log.
     pub const SAVED: u64 = 64;
     /// `u32`: files are mapped shared, so that writing to files may change memory.
     pub const SHARED_FILES: u64 = 184;
@@ -65,31 +65,6 @@ pub mod control {
     pub const PROC_DEVICE: u64 = 200;
     /// `u64`, four: device and inode of the recording's standard output, and of its standard error.
     pub const OUTPUT: u64 = 208;
-}
-
-/// How many registers are saved: r15, r14, r13, r12, rbp, rbx, r10, r9, r8, rdx, rsi, rdi, rsp, rflags and rax.
-pub const SAVED_REGISTERS: usize = 15;
-
-/// Offsets in a record of the log, and its parts.
-pub mod record {
-    /// `u32`: length in bytes, with all pieces.
-    pub const BYTES: usize = 0;
-    /// `u16`: [`FLAG_OUTPUT`], [`FLAG_ERROR`].
-    pub const FLAGS: usize = 4;
-    /// `u16`: how many pieces follow.
-    pub const WRITES: usize = 6;
-    /// `i64`: what the call returned.
-    pub const RESULT: usize = 8;
-    /// `u64`: the program's address behind the call.
-    pub const RIP: usize = 16;
-    /// The registers at the call.
-    pub const REGISTERS: usize = 24;
-    /// Length of a record without pieces; each piece has address, length, and its bytes filled up to a multiple of 8.
-    pub const FIXED_BYTES: usize = 24 + 8 * super::SAVED_REGISTERS;
-    /// The call wrote to the recording's standard output or error.
-    pub const FLAG_OUTPUT: u16 = 1;
-    /// It was the standard error.
-    pub const FLAG_ERROR: u16 = 2;
 }
 
 /// Values of [`control::STAGE`].

@@ -31,10 +31,7 @@ pub(crate) fn patches(image: &[u8]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
             continue;
         }
         // mov eax, number; syscall; ret 0: the last two are as long as the jump of a hook.
-        patches.push((
-            offset,
-            [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc2, 0, 0]].concat(),
-        ));
+        patches.push((offset, [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc2, 0, 0]].concat()));
         syscall = Some(offset + 5);
     }
     patches.retain(|(offset, bytes)| offset + bytes.len() as u64 <= image.len() as u64);

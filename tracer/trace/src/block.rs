@@ -15,6 +15,9 @@ pub(crate) const HEADER_BYTES: usize = 28;
 
 const MAGIC: [u8; 4] = *b"VDB1";
 
+/// The mark of a block of calls ([`crate::calls`]).
+const MAGIC_CALLS: [u8; 4] = *b"VDC1";
+
 /// Header of a block. All numbers are little-endian on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
@@ -22,6 +25,8 @@ pub(crate) struct BlockHeader {
     pub(crate) first: u64,
     /// Number of events, or 0 for data.
     pub(crate) count: u32,
+    /// It holds a run of calls.
+    pub(crate) calls: bool,
     /// Bytes before compression.
     pub(crate) raw_len: u32,
     /// Bytes after compression.
@@ -30,10 +35,19 @@ pub(crate) struct BlockHeader {
 
 /// Compresses `raw` and puts the header before it.
 pub(crate) fn encode(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    encode_marked(MAGIC, first, count, raw, level)
+}
+
+/// As [`encode`], for a run of calls.
+pub(crate) fn encode_calls(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    encode_marked(MAGIC_CALLS, first, count, raw, level)
+}
+
+fn encode_marked(magic: [u8; 4], first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
     assert!(raw.len() <= BLOCK_RAW_BYTES_MAX, "a block outgrew its bound");
     let packed = zstd::bulk::compress(raw, level)?;
     let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
-    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&magic);
     out.extend_from_slice(&first.to_le_bytes());
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
@@ -48,13 +62,15 @@ pub(crate) fn encode(first: u64, count: u32, raw: &[u8], level: i32) -> std::io:
 
 /// Reads a header. `Err` says what is wrong with it.
 pub(crate) fn decode_header(bytes: &[u8; HEADER_BYTES]) -> Result<BlockHeader, &'static str> {
-    if bytes[..4] != MAGIC {
+    let calls = bytes[..4] == MAGIC_CALLS;
+    if bytes[..4] != MAGIC && !calls {
         return Err("a block does not start with its mark");
     }
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let header = BlockHeader {
         first: u64::from_le_bytes(bytes[4..12].try_into().expect("eight bytes")),
         count: word(12),
+        calls,
         raw_len: word(16),
         packed_len: word(20),
     };

@@ -14,6 +14,7 @@
 //! longest one. This crate knows no ptrace and interprets nothing; start reading at [`Event`].
 
 mod block;
+mod calls;
 mod directory;
 mod event;
 mod header;
@@ -23,6 +24,7 @@ mod store;
 mod writer;
 
 pub use block::{BLOCK_RAW_BYTES_MAX, DATA_PIECE_BYTES_MAX};
+pub use calls::{Call, CallsContext, Records, SAVED_REGISTERS, registers_at_entry};
 pub use directory::{TraceDirectory, default_root, list, remove, resolve, users_root};
 pub use event::{
     DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,
@@ -32,7 +34,7 @@ pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use reader::{Damage, Reader};
 pub use registers::Registers;
 pub use store::FileStore;
-pub use writer::{Unpack, Unpacked, Writer};
+pub use writer::Writer;
 
 use std::path::PathBuf;
 

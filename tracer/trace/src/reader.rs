@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{self, BlockHeader, HEADER_BYTES};
+use crate::calls::{self, Calls};
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
 use crate::{End, Header, TRACE_VERSION, TraceError, io};
@@ -81,7 +82,7 @@ pub struct Reader {
     directory: PathBuf,
     header: Header,
     end: Option<End>,
-    events: BlockFile<Vec<Event>>,
+    events: BlockFile<EventBlock>,
     data: BlockFile<Vec<u8>>,
     count: u64,
     damage: Option<Damage>,
@@ -154,7 +155,10 @@ impl Reader {
         }
         let (index, first) = self.events.block_of(number).ok_or(TraceError::NoSuchEvent(number))?;
         let block = self.events.block(index, decode_events)?;
-        let event = block.get((number - first) as usize).cloned();
+        let event = match &*block {
+            EventBlock::Events(events) => events.get((number - first) as usize).cloned(),
+            EventBlock::Calls(calls) => calls.event((number - first) as usize, index),
+        };
         event.ok_or_else(|| self.events.corrupt("a block has fewer events than it says"))
     }
 
@@ -163,6 +167,9 @@ impl Reader {
     /// # Errors
     /// When the piece lies outside the stream, or its block is damaged.
     pub fn data(&self, piece: DataRef) -> Result<Vec<u8>, TraceError> {
+        if let Some(index) = calls::inline_block(piece) {
+            return self.inline_data(index, piece);
+        }
         let end = piece.offset.checked_add(piece.len).filter(|end| *end <= self.data.len);
         let end = end.ok_or_else(|| self.data.corrupt("an event refers to data that is not there"))?;
         let mut bytes = Vec::with_capacity(piece.len as usize);
@@ -177,6 +184,17 @@ impl Reader {
             at = first + to as u64;
         }
         Ok(bytes)
+    }
+
+    fn inline_data(&self, index: usize, piece: DataRef) -> Result<Vec<u8>, TraceError> {
+        let missing = || self.events.corrupt("an event refers to data that is not there");
+        if index >= self.events.blocks.len() {
+            return Err(missing());
+        }
+        match &*self.events.block(index, decode_events)? {
+            EventBlock::Calls(calls) => calls.data(piece).map(<[u8]>::to_vec).ok_or_else(missing),
+            EventBlock::Events(_) => Err(missing()),
+        }
     }
 
     /// Path of a stored file.
@@ -219,7 +237,13 @@ impl Reader {
         for index in 0..self.events.blocks.len() {
             let header = self.events.blocks[index].header;
             let good = match self.events.block(index, decode_events) {
-                Ok(block) => block.iter().take_while(|event| self.has_data_of(event)).count() as u64,
+                Ok(block) => match &*block {
+                    EventBlock::Events(events) => {
+                        events.iter().take_while(|event| self.has_data_of(event)).count() as u64
+                    }
+                    // Their data is in the block itself.
+                    EventBlock::Calls(_) => u64::from(header.count),
+                },
                 Err(TraceError::Corrupt { path, what }) => {
                     self.damage.get_or_insert(Damage { path, what });
                     0
@@ -264,7 +288,16 @@ fn read_header(directory: &Path) -> Result<Header, TraceError> {
     serde_json::from_value(value).map_err(|error| corrupt(error.to_string()))
 }
 
-fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<Vec<Event>> {
+/// What a block of the events file holds.
+enum EventBlock {
+    Events(Vec<Event>),
+    Calls(Calls),
+}
+
+fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<EventBlock> {
+    if header.calls {
+        return Calls::decode(&raw, header.count).map(EventBlock::Calls);
+    }
     let mut registers: HashMap<ThreadId, Registers> = HashMap::new();
     let mut rest = raw.as_slice();
     let mut events = Vec::new();
@@ -276,7 +309,7 @@ fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<Vec<Event>> {
         *last = event.registers;
         events.push(event);
     }
-    (events.len() == header.count as usize).then_some(events)
+    (events.len() == header.count as usize).then_some(EventBlock::Events(events))
 }
 
 #[derive(Clone, Copy)]

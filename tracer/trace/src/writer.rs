@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::block::{self, BLOCK_RAW_BYTES_GOAL, DATA_PIECE_BYTES_MAX};
-use crate::event::{DataRef, Event, ThreadId, Write};
+use crate::calls::{self, Calls, CallsContext};
+use crate::event::{DataRef, Event, ThreadId};
 use crate::reader::WireEvent;
 use crate::registers::Registers;
 use crate::{End, Header, TraceError, io};
@@ -34,21 +35,12 @@ const LEVEL: i32 = 1;
 enum Message {
     Event(Box<Event>),
     Data(Vec<u8>),
-    Batch { bytes: usize, unpack: Unpack, data: u64 },
+    Calls(Box<CallsContext>, Vec<u8>, u64),
     Flush,
 }
 
-/// Gives the events of a batch, one after the other, with the bytes that each puts into memory: the data stream gets them
-/// in this order. Runs on the writing thread. False when the batch is not what was announced.
-pub type Unpack = Box<dyn FnOnce(&mut dyn FnMut(Unpacked<'_>)) -> bool + Send>;
-
-/// One event of a batch.
-pub struct Unpacked<'a> {
-    /// Makes the event, given what its writes refer to.
-    pub event: &'a dyn Fn(Vec<Write>) -> Event,
-    /// Address and contents of each write.
-    pub writes: &'a [(u64, &'a [u8])],
-}
+/// Calls that take less than this become events like others: a block of their own would not be worth it.
+const CALLS_BLOCK_BYTES_MIN: usize = 16 << 10;
 
 /// What waits for the writing thread.
 #[derive(Default)]
@@ -86,7 +78,7 @@ impl Queue {
         let urgent = matches!(message, Message::Flush);
         backlog.bytes += match &message {
             Message::Data(bytes) => bytes.len(),
-            Message::Batch { bytes, .. } => *bytes,
+            Message::Calls(_, bytes, _) => bytes.len(),
             Message::Event(_) | Message::Flush => 0,
         };
         let was_enough = backlog.is_enough();
@@ -183,16 +175,22 @@ impl Writer {
         Ok(number)
     }
 
-    /// Appends `events` events at once, which put `data` bytes into memory. They are made on the writing thread, from
-    /// something that takes `bytes` bytes.
+    /// Appends `count` calls as the agent has logged them; they write `data` bytes to memory.
     ///
     /// # Errors
     /// As [`Writer::data`].
-    pub fn batch(&mut self, events: u64, data: u64, bytes: usize, unpack: Unpack) -> Result<(), TraceError> {
-        let first = self.data_len;
-        self.events += events;
-        self.data_len += data;
-        self.send(Message::Batch { bytes, unpack, data: first })
+    pub fn calls(
+        &mut self,
+        context: CallsContext,
+        bytes: Vec<u8>,
+        count: u64,
+        data: u64,
+    ) -> Result<(), TraceError> {
+        self.events += count;
+        if bytes.len() < CALLS_BLOCK_BYTES_MIN {
+            self.data_len += data;
+        }
+        self.send(Message::Calls(Box::new(context), bytes, count))
     }
 
     /// Asks for everything so far to be written soon.
@@ -288,6 +286,17 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Writes a block of calls behind what has been flushed.
+    fn write_calls(&mut self, raw: &[u8], count: u64) -> Result<(), TraceError> {
+        let packed = block::encode_calls(self.first, count as u32, raw, LEVEL);
+        let packed = io("compress", &self.path, packed)?;
+        io("write", &self.path, self.file.write_all(&packed))?;
+        self.first += count;
+        Ok(())
+    }
+}
+
 /// Tells the recorder, however the writing thread ends, that nothing more is taken.
 struct HangUp<'a>(&'a Queue);
 
@@ -314,7 +323,7 @@ impl Worker {
                 match message {
                     Message::Event(event) => self.event(&event)?,
                     Message::Data(bytes) => self.data(&bytes)?,
-                    Message::Batch { unpack, data, .. } => self.batch(unpack, data)?,
+                    Message::Calls(context, bytes, count) => self.calls(&context, &bytes, count)?,
                     Message::Flush => self.flush()?,
                 }
             }
@@ -333,30 +342,26 @@ impl Worker {
         if self.events.raw.len() >= BLOCK_RAW_BYTES_GOAL { self.flush() } else { Ok(()) }
     }
 
-    fn batch(&mut self, unpack: Unpack, first: u64) -> Result<(), TraceError> {
-        let mut offset = first;
-        let mut result = Ok(());
-        let whole = unpack(&mut |unpacked| {
-            if result.is_err() {
-                return;
-            }
-            let mut writes = Vec::with_capacity(unpacked.writes.len());
-            for (addr, bytes) in unpacked.writes {
-                for (index, piece) in bytes.chunks(DATA_PIECE_BYTES_MAX).enumerate() {
-                    let addr = addr + (index * DATA_PIECE_BYTES_MAX) as u64;
-                    writes.push(Write { addr, data: DataRef { offset, len: piece.len() as u64 } });
-                    offset += piece.len() as u64;
-                    result = std::mem::replace(&mut result, Ok(())).and_then(|()| self.data(piece));
-                }
-            }
-            let event = (unpacked.event)(writes);
-            result = std::mem::replace(&mut result, Ok(())).and_then(|()| self.event(&event));
-        });
-        if !whole {
+    fn calls(&mut self, context: &CallsContext, bytes: &[u8], count: u64) -> Result<(), TraceError> {
+        if bytes.len() >= CALLS_BLOCK_BYTES_MIN {
+            self.flush()?;
+            return self.events.write_calls(&Calls::encode(context, bytes), count);
+        }
+        let mut data = Vec::new();
+        let mut events = Vec::new();
+        let first = self.data.first + self.data.raw.len() as u64;
+        let mut put = |piece: &[u8]| {
+            let offset = first + data.len() as u64;
+            data.extend_from_slice(piece);
+            DataRef { offset, len: piece.len() as u64 }
+        };
+        let whole = calls::unpack(context, bytes, count, &mut put, &mut |event| events.push(event));
+        if whole.is_none() {
             let what = "the program has written into the memory of its recorder".into();
             return Err(TraceError::Corrupt { path: self.events.path.clone(), what });
         }
-        result
+        self.data(&data)?;
+        events.iter().try_for_each(|event| self.event(event))
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), TraceError> {

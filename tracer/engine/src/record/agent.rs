@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use agent::{control, record};
+use agent::control;
 
-use super::log::Batch;
 use crate::sys::shared::Shared;
 
 /// Bytes of the table with the classes of a process's descriptors.
@@ -20,6 +19,15 @@ const TABLES: usize = ((agent::LOG_START - agent::CLASSES_START) / TABLE_BYTES) 
 
 /// Offset of the log in the shared memory.
 const LOG: u64 = agent::LOG_START - agent::SHARED_START;
+
+/// Some of the log, all of one thread.
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    /// Number of records.
+    pub(crate) count: u64,
+    /// How much the calls wrote, in bytes.
+    pub(crate) data: u64,
+}
 
 pub(crate) struct Agent {
     shared: Shared,
@@ -113,10 +121,10 @@ impl Agent {
     }
 
     /// The registers at the call. What the recorder's own single steps do to the flags is left out.
-    pub(crate) fn saved(&self) -> [u64; agent::SAVED_REGISTERS] {
+    pub(crate) fn saved(&self) -> [u64; trace::SAVED_REGISTERS] {
         const TRAP_FLAG: u64 = 1 << 8;
         const RFLAGS: usize = 13;
-        let mut saved = [0; agent::SAVED_REGISTERS];
+        let mut saved = [0; trace::SAVED_REGISTERS];
         for (index, register) in saved.iter_mut().enumerate() {
             *register = self.shared.word(control::SAVED + 8 * index as u64);
         }
@@ -196,5 +204,3 @@ impl Drop for Agent {
 fn table_offset(index: usize) -> u64 {
     agent::CLASSES_START - agent::SHARED_START + index as u64 * TABLE_BYTES
 }
-
-const _: () = assert!(record::FIXED_BYTES.is_multiple_of(8));

@@ -6,9 +6,8 @@
 
 use agent::stage;
 use patch::Hook;
-use trace::{EventKind, Registers};
+use trace::{EventKind, Registers, registers_at_entry};
 
-use super::log::at_entry;
 use super::signals::is_fault;
 use super::syscall::RESTARTS;
 use super::task::{Boundary, Intervention, Phase};
@@ -189,7 +188,7 @@ impl Recorder {
     fn entry_registers(&self, thread: i32, hook: &Hook) -> Result<Registers, TracerError> {
         let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
         let saved = self.agent.as_ref().map_or_else(Default::default, super::agent::Agent::saved);
-        Ok(at_entry(&saved, hook.site + 2, &raw))
+        Ok(registers_at_entry(&saved, hook.site + 2, &raw))
     }
 
     /// Steps a thread through the agent's entry. `Some` when something else came first.

@@ -20,7 +20,6 @@ mod disguise;
 mod exec;
 mod hooks;
 mod inside;
-mod log;
 mod mappings;
 pub(crate) mod point;
 mod signals;
@@ -36,8 +35,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trace::{
-    DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers, SharedObject,
-    SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
+    CallsContext, DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers,
+    SharedObject, SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
 };
 
 use self::agent::{Agent, Orders};
@@ -349,15 +348,14 @@ impl Recorder {
         let task = self.task(thread);
         // It has been elsewhere since.
         task.boundary = None;
-        let context = log::Context {
+        let context = CallsContext {
             space: task.space,
             thread: task.id(),
             segments: task.segments,
             times_ns: (self.drained_ns.min(now), now),
         };
         self.drained_ns = now;
-        let (count, data, bytes) = (batch.count, batch.data, batch.bytes.len());
-        self.writer.batch(count, data, bytes, Box::new(move |each| batch.unpack(&context, each)))?;
+        self.writer.calls(context, batch.bytes, batch.count, batch.data)?;
         Ok(())
     }
 

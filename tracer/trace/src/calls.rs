@@ -1,0 +1,301 @@
+//! Runs of system calls that one thread made while nothing else happened, as the agent in the program logged them.
+//!
+//! A record holds only what differs from the record before: a head, the words that changed, and what the call wrote to
+//! memory. `layout.h` of the agent describes the same format; its records go to disk as they are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{DataRef, Effect, Event, EventKind, SpaceId, ThreadId, Write};
+use crate::registers::Registers;
+
+/// How many registers a record knows: r15, r14, r13, r12, rbp, rbx, r10, r9, r8, rdx, rsi, rdi, rsp, rflags and rax.
+pub const SAVED_REGISTERS: usize = 15;
+
+/// The words that records differ in: the address behind the call, the result, the registers.
+const WORDS: usize = 2 + SAVED_REGISTERS;
+
+/// Bits of a record's head: which words follow.
+const CHANGED: u64 = (1 << WORDS) - 1;
+const OUTPUT: u64 = 1 << 17;
+const ERROR: u64 = 1 << 18;
+
+/// Where in a head the number of writes is, and its width.
+const WRITES_SHIFT: u32 = 20;
+const WRITES_MASK: u64 = 0xf;
+
+/// Where the arguments are among the registers of a record.
+const ARGUMENTS: [usize; 6] = [11, 10, 9, 6, 8, 7];
+
+/// The number of the call.
+const NUMBER: usize = 14;
+
+/// What the kernel shows in rax while a call is being entered (`-ENOSYS`).
+const ENTERED: u64 = -38i64 as u64;
+
+/// Each so many records the words are kept, to begin decoding there.
+const STRIDE: usize = 64;
+
+/// Marks data that lies in a block of calls. Below it the block's index and the offset in its records.
+const INLINE: u64 = 1 << 63;
+const INLINE_SHIFT: u32 = 32;
+
+/// Whose calls they are, and when they were made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallsContext {
+    /// The address space.
+    pub space: SpaceId,
+    /// The thread.
+    pub thread: ThreadId,
+    /// Registers of the thread at another time: segments and their bases are the same.
+    pub segments: Registers,
+    /// Recorded time before the first and behind the last call, in nanoseconds.
+    pub times_ns: (u64, u64),
+}
+
+/// One call of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Address behind it.
+    pub rip: u64,
+    /// What it returned.
+    pub result: i64,
+    /// The registers at its entry.
+    pub saved: [u64; SAVED_REGISTERS],
+    /// It wrote to the standard output (false) or error (true) of the recording.
+    pub output: Option<bool>,
+    /// Address, and where the bytes are among the records: offset and length.
+    pub writes: Vec<(u64, usize, usize)>,
+}
+
+/// Reads records one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    words: [u64; WORDS],
+    at: usize,
+}
+
+impl Records {
+    /// The next call; `None` at the end, and where the bytes are no record.
+    pub fn next(&mut self, bytes: &[u8]) -> Option<Call> {
+        let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let head = word(self.at)?;
+        let end = self.at.checked_add((head >> 32) as usize).filter(|end| *end <= bytes.len())?;
+        let mut at = self.at + 8;
+        for (index, known) in self.words.iter_mut().enumerate() {
+            if head & CHANGED & 1 << index != 0 {
+                *known = word(at)?;
+                at += 8;
+            }
+        }
+        let [rip, result, ref saved @ ..] = self.words;
+        let mut writes = Vec::new();
+        for _ in 0..head >> WRITES_SHIFT & WRITES_MASK {
+            let piece = word(at)?;
+            let (argument, len) = ((piece & 7) as usize, (piece >> 3) as usize);
+            let begin = at + 8;
+            at = begin.checked_add(len.checked_next_multiple_of(8)?).filter(|after| *after <= end)?;
+            writes.push((saved[*ARGUMENTS.get(argument)?], begin, len));
+        }
+        if at != end {
+            return None;
+        }
+        self.at = end;
+        let output = (head & OUTPUT != 0).then_some(head & ERROR != 0);
+        Some(Call { rip, result: result as i64, saved: *saved, output, writes })
+    }
+
+    /// All bytes have been read.
+    pub fn at_end(&self, bytes: &[u8]) -> bool {
+        self.at == bytes.len()
+    }
+}
+
+impl Call {
+    fn event(&self, context: &CallsContext, time_ns: u64, writes: Vec<Write>) -> Event {
+        let effect = self.output.map_or(Effect::None, |error| Effect::Output { error });
+        Event {
+            space: context.space,
+            thread: context.thread,
+            time_ns,
+            registers: registers_at_entry(&self.saved, self.rip, &context.segments),
+            kind: EventKind::Syscall { result: self.result, writes, effect },
+        }
+    }
+}
+
+/// The registers as a tracer sees them at the entry of the call in front of `rip`.
+pub fn registers_at_entry(saved: &[u64; SAVED_REGISTERS], rip: u64, segments: &Registers) -> Registers {
+    let [r15, r14, r13, r12, rbp, rbx, r10, r9, r8, rdx, rsi, rdi, rsp, rflags, _] = *saved;
+    Registers {
+        r15,
+        r14,
+        r13,
+        r12,
+        rbp,
+        rbx,
+        r10,
+        r9,
+        r8,
+        rdx,
+        rsi,
+        rdi,
+        rsp,
+        rflags,
+        rip,
+        rcx: rip,
+        r11: rflags,
+        rax: ENTERED,
+        orig_rax: saved[NUMBER],
+        ..*segments
+    }
+}
+
+/// A block of calls.
+pub(crate) struct Calls {
+    context: CallsContext,
+    bytes: Vec<u8>,
+    /// Where every [`STRIDE`]th record begins.
+    marks: Vec<Records>,
+    count: usize,
+}
+
+impl Calls {
+    /// The raw contents of a block.
+    pub(crate) fn encode(context: &CallsContext, bytes: &[u8]) -> Vec<u8> {
+        let head = postcard::to_stdvec(context).expect("a context has only plain values");
+        [&(head.len() as u32).to_le_bytes()[..], &head, bytes].concat()
+    }
+
+    /// The inverse; `None` when these are not `count` calls.
+    pub(crate) fn decode(raw: &[u8], count: u32) -> Option<Calls> {
+        let (len, rest) = raw.split_first_chunk()?;
+        let (head, bytes) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        let context = postcard::from_bytes(head).ok()?;
+        let mut records = Records::default();
+        let mut marks = Vec::new();
+        for index in 0..count as usize {
+            if index % STRIDE == 0 {
+                marks.push(records.clone());
+            }
+            records.next(bytes)?;
+        }
+        let whole = records.at_end(bytes);
+        whole.then(|| Calls { context, bytes: bytes.to_vec(), marks, count: count as usize })
+    }
+
+    /// One event; `block` is the index of this block.
+    pub(crate) fn event(&self, index: usize, block: usize) -> Option<Event> {
+        let mut records = self.marks.get(index / STRIDE)?.clone();
+        let mut call = None;
+        for _ in 0..=index % STRIDE {
+            call = records.next(&self.bytes);
+        }
+        let call = call?;
+        let (begin, end) = self.context.times_ns;
+        let time_ns = begin + end.saturating_sub(begin) / (self.count as u64 + 1) * (index as u64 + 1);
+        let data = |at: usize, len: usize| DataRef {
+            offset: INLINE | (block as u64) << INLINE_SHIFT | at as u64,
+            len: len as u64,
+        };
+        let writes = call.writes.iter().map(|(addr, at, len)| Write { addr: *addr, data: data(*at, *len) });
+        Some(call.event(&self.context, time_ns, writes.collect()))
+    }
+
+    /// The bytes of data that lies here.
+    pub(crate) fn data(&self, piece: DataRef) -> Option<&[u8]> {
+        let at = (piece.offset & ((1 << INLINE_SHIFT) - 1)) as usize;
+        self.bytes.get(at..at.checked_add(piece.len as usize)?)
+    }
+}
+
+/// The block of calls that a piece of data lies in.
+pub(crate) fn inline_block(piece: DataRef) -> Option<usize> {
+    (piece.offset & INLINE != 0).then_some(((piece.offset & !INLINE) >> INLINE_SHIFT) as usize)
+}
+
+/// A few calls, as events of their own. `each` gets an event and the bytes of its writes; it says where they are put.
+/// `None` when the bytes are not `count` calls.
+pub(crate) fn unpack(
+    context: &CallsContext,
+    bytes: &[u8],
+    count: u64,
+    put: &mut dyn FnMut(&[u8]) -> DataRef,
+    each: &mut dyn FnMut(Event),
+) -> Option<()> {
+    let mut records = Records::default();
+    let (begin, end) = context.times_ns;
+    for index in 0..count {
+        let call = records.next(bytes)?;
+        let write = |(addr, at, len): &(u64, usize, usize)| {
+            Some(Write { addr: *addr, data: put(bytes.get(*at..at + len)?) })
+        };
+        let writes = call.writes.iter().map(write).collect::<Option<Vec<_>>>()?;
+        let time_ns = begin + end.saturating_sub(begin) / (count + 1) * (index + 1);
+        each(call.event(context, time_ns, writes));
+    }
+    records.at_end(bytes).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Calls, CallsContext, Records, inline_block};
+    use crate::{EventKind, Registers, SpaceId, ThreadId};
+
+    fn context() -> CallsContext {
+        let segments = Registers { fs_base: 7, ..Registers::default() };
+        CallsContext { space: SpaceId(1), thread: ThreadId(2), segments, times_ns: (1000, 2000) }
+    }
+
+    /// The first record has all words, the others only another result; each writes a byte to its second argument.
+    fn log(count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for index in 0..count {
+            let changed: Vec<(usize, u64)> = match index {
+                0 => (0..17).map(|word| (word, 100 + word as u64)).collect(),
+                _ => vec![(1, index as u64)],
+            };
+            let mask = changed.iter().fold(0u64, |mask, (word, _)| mask | 1 << word);
+            let len = 8 + 8 * changed.len() as u64 + 16;
+            bytes.extend((mask | 1 << 20 | len << 32).to_le_bytes());
+            changed.iter().for_each(|(_, value)| bytes.extend(value.to_le_bytes()));
+            bytes.extend((1u64 | 1 << 3).to_le_bytes());
+            bytes.extend([index as u8, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn any_call_of_a_block_is_found() {
+        let raw = Calls::encode(&context(), &log(200));
+        let calls = Calls::decode(&raw, 200).expect("a block");
+        for index in [0, 1, 63, 64, 65, 199] {
+            let event = calls.event(index, 5).expect("a call");
+            let EventKind::Syscall { result, writes, .. } = &event.kind else { panic!("{event:?}") };
+            assert_eq!(*result, if index == 0 { 101 } else { index as i64 });
+            assert_eq!(
+                (event.registers.rip, event.registers.fs_base, event.registers.orig_rax),
+                (100, 7, 116)
+            );
+            assert_eq!(writes[0].addr, event.registers.rsi);
+            assert_eq!(inline_block(writes[0].data), Some(5));
+            assert_eq!(calls.data(writes[0].data), Some(&[index as u8][..]));
+        }
+        assert!(calls.event(200, 5).is_none());
+    }
+
+    #[test]
+    fn spoilt_records_are_refused() {
+        let good = log(3);
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1 << bit;
+                let mut records = Records::default();
+                while records.next(&bytes).is_some() {}
+            }
+            assert!(Calls::decode(&Calls::encode(&context(), &good[..at]), 3).is_none());
+        }
+        assert!(Calls::decode(&Calls::encode(&context(), &good), 2).is_none());
+        assert!(Calls::decode(&Calls::encode(&context(), &good), 4).is_none());
+    }
+}
