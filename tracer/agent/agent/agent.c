@@ -96,6 +96,7 @@ struct control {
 	u64 output_device, output_inode;
 	u64 error_device, error_inode;
 	u64 last[WORDS];
+	u64 end;	/* at replay: how many bytes of the log are to be served */
 };
 
 #define CONTROL ((volatile struct control *)CONTROL_START)
@@ -107,6 +108,8 @@ _Static_assert(__builtin_offsetof(struct control, exit) == EXIT, "layout");
 _Static_assert(__builtin_offsetof(struct control, hook) == HOOK, "layout");
 _Static_assert(__builtin_offsetof(struct control, result) == RESULT, "layout");
 _Static_assert(__builtin_offsetof(struct control, saved) == SAVED, "layout");
+_Static_assert(__builtin_offsetof(struct control, last) == LAST, "layout");
+_Static_assert(__builtin_offsetof(struct control, end) == END, "layout");
 
 i64 agent_plain_call(u64 number, u64 a, u64 b, u64 c);
 i64 agent_main_call(void);
@@ -312,10 +315,44 @@ static struct out ioctl_out(const struct call *call)
 	}
 }
 
+/* At replay: gives the call what the log says. 0: it is not the next in the log, or nothing is left. */
+static long serve(void)
+{
+	volatile struct control *control = CONTROL;
+	u64 head = control->head;
+	if (head >= control->end)
+		return 0;
+	const u64 *from = (const u64 *)(LOG_START + head);
+	u64 record = *from++;
+	for (int n = 0; n < WORDS; n++) {
+		if (record >> n & 1)
+			control->last[n] = *from++;
+		if (n == 0 && control->last[n] != control->hook[HOOK_NEXT / 8])
+			return 0;
+		if (n > 1 && control->last[n] != control->saved[n - 2])
+			return 0;
+	}
+	static const u8 places[6] = { 11, 10, 9, 6, 8, 7 };
+	for (u64 n = record >> HEAD_WRITES & 15; n; n--) {
+		u64 piece = *from++, bytes = piece >> PIECE_BYTES;
+		copy_bytes((void *)control->saved[places[piece & 7]], from, bytes);
+		from += (bytes + 7) / 8;
+	}
+	control->result = control->last[1];
+	control->count++;
+	control->head = head + (record >> HEAD_BYTES);
+	control->stage = STAGE_AFTER;
+	if (control->head >= control->end)
+		control->pause = 1;
+	return 1;
+}
+
 /* Makes the call that the saved registers ask for. 0: the recorder has to. */
 long agent_call(void)
 {
 	volatile struct control *control = CONTROL;
+	if (control->end)
+		return serve();
 	u64 number = control->saved[14];
 	if (control->attention || number >= CALLS)
 		return 0;

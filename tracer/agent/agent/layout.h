@@ -19,6 +19,8 @@
 #define HOOK 24
 #define RESULT 32
 #define SAVED 64
+#define LAST 240
+#define END 376
 
 /* Offsets from SAVED: the general registers at the call, in the order of `struct user_regs_struct`, without those that
  * the call itself overwrites. */

@@ -65,6 +65,10 @@ pub mod control {
     pub const PROC_DEVICE: u64 = 200;
     /// `u64`, four: device and inode of the recording's standard output, and of its standard error.
     pub const OUTPUT: u64 = 208;
+    /// `u64`, seventeen: the words of the last record.
+    pub const LAST: u64 = 240;
+    /// `u64`: at replay, how many bytes of the log are to be served; 0 at recording.
+    pub const END: u64 = 376;
 }
 
 /// Values of [`control::STAGE`].

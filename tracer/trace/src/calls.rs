@@ -3,16 +3,21 @@
 //! A record holds only what differs from the record before: a head, the words that changed, and what the call wrote to
 //! memory. `layout.h` of the agent describes the same format; its records go to disk as they are.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{DataRef, Effect, Event, EventKind, SpaceId, ThreadId, Write};
+use crate::reader::EventBlock;
 use crate::registers::Registers;
 
 /// How many registers a record knows: r15, r14, r13, r12, rbp, rbx, r10, r9, r8, rdx, rsi, rdi, rsp, rflags and rax.
 pub const SAVED_REGISTERS: usize = 15;
 
 /// The words that records differ in: the address behind the call, the result, the registers.
-const WORDS: usize = 2 + SAVED_REGISTERS;
+pub const RECORD_WORDS: usize = 2 + SAVED_REGISTERS;
+const WORDS: usize = RECORD_WORDS;
 
 /// Bits of a record's head: which words follow.
 const CHANGED: u64 = (1 << WORDS) - 1;
@@ -156,7 +161,61 @@ pub(crate) struct Calls {
     bytes: Vec<u8>,
     /// Where every [`STRIDE`]th record begins.
     marks: Vec<Records>,
+    /// Addresses behind the calls.
+    sites: BTreeSet<u64>,
+    /// Which of them are output.
+    outputs: Vec<usize>,
     count: usize,
+}
+
+/// A run of calls of one thread, in a block of its own: for whoever replays them all at once.
+pub struct CallsRun {
+    pub(crate) calls: Arc<EventBlock>,
+    /// Number of the first.
+    pub(crate) first: u64,
+}
+
+impl CallsRun {
+    fn calls(&self) -> &Calls {
+        match &*self.calls {
+            EventBlock::Calls(calls) => calls,
+            EventBlock::Events(_) => unreachable!("only made of a block of calls"),
+        }
+    }
+
+    /// The thread that makes them.
+    pub fn thread(&self) -> ThreadId {
+        self.calls().context.thread
+    }
+
+    /// Its address space.
+    pub fn space(&self) -> SpaceId {
+        self.calls().context.space
+    }
+
+    /// Number of the event behind the last of them.
+    pub fn end(&self) -> u64 {
+        self.first + self.calls().count as u64
+    }
+
+    /// Addresses of the `syscall` instructions.
+    pub fn sites(&self) -> impl Iterator<Item = u64> + '_ {
+        self.calls().sites.iter().map(|behind| behind.wrapping_sub(2))
+    }
+
+    /// The first event from `number` on that writes to the recording's standard output or error.
+    pub fn next_output(&self, number: u64) -> Option<u64> {
+        let outputs = &self.calls().outputs;
+        let next = outputs.partition_point(|index| self.first + (*index as u64) < number);
+        outputs.get(next).map(|index| self.first + *index as u64)
+    }
+
+    /// The records of these events, and the words that the first of them differs from.
+    pub fn records(&self, events: std::ops::Range<u64>) -> Option<([u64; RECORD_WORDS], &[u8])> {
+        let begin = self.calls().records_at(events.start.checked_sub(self.first)?)?;
+        let end = self.calls().records_at(events.end.checked_sub(self.first)?)?;
+        Some((begin.words, self.calls().bytes.get(begin.at..end.at)?))
+    }
 }
 
 impl Calls {
@@ -173,24 +232,37 @@ impl Calls {
         let context = postcard::from_bytes(head).ok()?;
         let mut records = Records::default();
         let mut marks = Vec::new();
+        let mut sites = BTreeSet::new();
+        let mut outputs = Vec::new();
+        let mut last = None;
         for index in 0..count as usize {
             if index % STRIDE == 0 {
                 marks.push(records.clone());
             }
-            records.next(bytes)?;
+            let call = records.next(bytes)?;
+            if last.replace(call.rip) != Some(call.rip) {
+                sites.insert(call.rip);
+            }
+            outputs.extend(call.output.map(|_| index));
         }
         let whole = records.at_end(bytes);
-        whole.then(|| Calls { context, bytes: bytes.to_vec(), marks, count: count as usize })
+        whole.then(|| Calls { context, bytes: bytes.to_vec(), marks, sites, outputs, count: count as usize })
+    }
+
+    /// The records from one on.
+    fn records_at(&self, index: u64) -> Option<Records> {
+        let index = usize::try_from(index).ok().filter(|index| *index <= self.count)?;
+        let mark = (index / STRIDE).min(self.marks.len().checked_sub(1)?);
+        let mut records = self.marks[mark].clone();
+        for _ in mark * STRIDE..index {
+            records.next(&self.bytes)?;
+        }
+        Some(records)
     }
 
     /// One event; `block` is the index of this block.
     pub(crate) fn event(&self, index: usize, block: usize) -> Option<Event> {
-        let mut records = self.marks.get(index / STRIDE)?.clone();
-        let mut call = None;
-        for _ in 0..=index % STRIDE {
-            call = records.next(&self.bytes);
-        }
-        let call = call?;
+        let call = self.records_at(index as u64)?.next(&self.bytes)?;
         let (begin, end) = self.context.times_ns;
         let time_ns = begin + end.saturating_sub(begin) / (self.count as u64 + 1) * (index as u64 + 1);
         let data = |at: usize, len: usize| DataRef {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{self, BlockHeader, HEADER_BYTES};
-use crate::calls::{self, Calls};
+use crate::calls::{self, Calls, CallsRun};
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
 use crate::{End, Header, TRACE_VERSION, TraceError, io};
@@ -162,6 +162,20 @@ impl Reader {
         event.ok_or_else(|| self.events.corrupt("a block has fewer events than it says"))
     }
 
+    /// The run of calls that an event belongs to, if it does.
+    ///
+    /// # Errors
+    /// When its block is damaged.
+    pub fn calls(&self, number: u64) -> Result<Option<CallsRun>, TraceError> {
+        let Some((index, first)) = self.events.block_of(number).filter(|_| number < self.count) else {
+            return Ok(None);
+        };
+        if !self.events.blocks[index].header.calls {
+            return Ok(None);
+        }
+        Ok(Some(CallsRun { calls: self.events.block(index, decode_events)?, first }))
+    }
+
     /// The bytes of a piece of data.
     ///
     /// # Errors
@@ -289,7 +303,7 @@ fn read_header(directory: &Path) -> Result<Header, TraceError> {
 }
 
 /// What a block of the events file holds.
-enum EventBlock {
+pub(crate) enum EventBlock {
     Events(Vec<Event>),
     Calls(Calls),
 }

@@ -1,9 +1,10 @@
 //! Replay: the processes of a recording, brought to any position of it.
 //!
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
-//! applies an event, [`point`] finds forced points, [`travel`] goes forward, [`reverse`] goes back.
+//! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`travel`] goes forward, [`reverse`] goes back.
 
 mod apply;
+mod calls;
 mod layout;
 mod point;
 mod position;

@@ -175,8 +175,13 @@ impl<'a> Guard<'a> {
         Guard { stops, values: values.collect() }
     }
 
+    /// Nothing has to be looked at but breakpoints.
+    pub(crate) fn allows_runs(&self) -> bool {
+        self.stops.watchpoints.is_empty()
+    }
+
     /// The addresses that stop a thread of this program.
-    fn addresses(&self, image: u64) -> Vec<u64> {
+    pub(crate) fn addresses(&self, image: u64) -> Vec<u64> {
         let of_image = |point: &&Breakpoint| point.image == image;
         self.stops.breakpoints.iter().filter(of_image).map(|point| point.address).collect()
     }
@@ -301,8 +306,19 @@ impl Session {
             if self.interrupt.is_requested() {
                 return Ok(Stop::Interrupted);
             }
-            if let Some(stop) = self.forward_event(&mut guard, &mut on_hit)? {
-                return Ok(stop);
+            match self.run_calls(end.event, &mut guard, &mut on_hit)? {
+                Some(Went::Hit(hit)) => return Ok(Stop::Hit(hit)),
+                Some(Went::Interrupted) => {
+                    self.lost = true;
+                    return Ok(Stop::Interrupted);
+                }
+                // It may stand at an event, which has to be applied before anything else.
+                Some(Went::Through) if !self.has_arrived()? => {}
+                Some(Went::Through) | None => {
+                    if let Some(stop) = self.forward_event(&mut guard, &mut on_hit)? {
+                        return Ok(stop);
+                    }
+                }
             }
             self.checkpoint_if_due()?;
         }
@@ -466,12 +482,19 @@ impl Session {
         self.travel(&goal).map(drop)
     }
 
-    fn run_free(&mut self, thread: ThreadId) -> Result<Ran, TracerError> {
+    pub(crate) fn run_free(&mut self, thread: ThreadId) -> Result<Ran, TracerError> {
         let interrupt = self.interrupt.clone();
         self.world.run(thread, Extent::Free, &[], None, &interrupt)
     }
 
-    fn arrive(&mut self, event: &Event) -> Result<Went, TracerError> {
+    /// The thread of the next event stands at it.
+    fn has_arrived(&self) -> Result<bool, TracerError> {
+        let event = self.next_event()?;
+        let task = event.and_then(|event| self.world.tasks.get(&event.thread));
+        Ok(task.is_some_and(|task| task.arrived))
+    }
+
+    pub(crate) fn arrive(&mut self, event: &Event) -> Result<Went, TracerError> {
         if let Some(task) = self.world.tasks.get_mut(&event.thread) {
             task.arrived = true;
         }
@@ -479,7 +502,7 @@ impl Session {
     }
 
     /// Checks that a stop is the event.
-    fn check(&mut self, event: &Event, ran: &Ran) -> Result<(), TracerError> {
+    pub(crate) fn check(&mut self, event: &Event, ran: &Ran) -> Result<(), TracerError> {
         let registers = self.world.registers(event.thread)?;
         if let Some(what) = mismatch(event, ran, &registers) {
             self.lost = true;
@@ -493,7 +516,7 @@ impl Session {
     }
 
     /// Plants breakpoints and watches for a thread that is about to run.
-    fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         thread: ThreadId,
         guard: &Guard<'_>,
@@ -513,7 +536,7 @@ impl Session {
 
     /// Counts what a stop means for positions, and tells about hits. `None`: nothing that stops. In a leg of steps,
     /// `steps` is the position of the stop.
-    fn look_at(
+    pub(crate) fn look_at(
         &mut self,
         thread: ThreadId,
         ran: Ran,
@@ -602,6 +625,19 @@ impl Session {
         while self.at.event < goal.event {
             if self.interrupt.is_requested() {
                 return Ok(Went::Interrupted);
+            }
+            match self.run_calls(goal.event, guard, on_hit)? {
+                // It may stand at an event, which has to be applied before anything else.
+                Some(Went::Through) if !self.has_arrived()? => {
+                    self.checkpoint_if_due()?;
+                    continue;
+                }
+                Some(Went::Through) | None => {}
+                Some(Went::Interrupted) => {
+                    self.lost = true;
+                    return Ok(Went::Interrupted);
+                }
+                hit => return Ok(hit.unwrap_or(Went::Through)),
             }
             let Some(event) = self.next_event()? else { return Ok(Went::Through) };
             match self.run_to_event(&event, guard, on_hit)? {

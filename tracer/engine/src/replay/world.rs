@@ -18,6 +18,7 @@ use std::path::Path;
 
 use trace::{Image, Mapping, MemoryOp, Reader, Registers, Source, SpaceId, ThreadId, Write};
 
+use super::calls::Serving;
 use super::layout::Layout;
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -193,6 +194,8 @@ pub(crate) struct Space {
     pub(crate) arguments: Vec<String>,
     /// Breakpoints: the byte that was at each address.
     pub(crate) planted: BTreeMap<u64, u8>,
+    /// What there is for the agent.
+    pub(crate) serving: Serving,
 }
 
 impl Space {
@@ -205,6 +208,7 @@ impl Space {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             planted: self.planted.clone(),
+            serving: self.serving.clone(),
         })
     }
 }
@@ -250,8 +254,9 @@ impl World {
         let shell = blank.fork().map_err(&failed)?;
         process::set_stack_limit(shell.leader, trace.header().machine.stack_limit);
         let (program, arguments) = (image.path.clone(), image.arguments.clone());
-        let planted = BTreeMap::new();
-        let space = Space { shell, layout: Layout::default(), image: event, program, arguments, planted };
+        let (planted, serving) = (BTreeMap::new(), Serving::default());
+        let layout = Layout::default();
+        let space = Space { shell, layout, image: event, program, arguments, planted, serving };
         self.spaces.insert(image.space, space);
         for mapping in &image.mappings {
             self.memory_op(trace, image.space, &MemoryOp::Map(mapping.clone()))?;
@@ -305,6 +310,10 @@ impl World {
         self.spaces.get(&id).ok_or(TracerError::Inconsistent("an event belongs to no address space"))
     }
 
+    pub(crate) fn space_mut(&mut self, id: SpaceId) -> Result<&mut Space, TracerError> {
+        self.spaces.get_mut(&id).ok_or(TracerError::Inconsistent("an event belongs to no address space"))
+    }
+
     pub(crate) fn task(&self, id: ThreadId) -> Result<&Task, TracerError> {
         self.tasks.get(&id).ok_or(TracerError::Inconsistent("an event belongs to no thread"))
     }
@@ -337,6 +346,9 @@ impl World {
         execute(trace, shared, home, op)
             .map_err(TracerError::system("change the memory map of a replay process"))?;
         home.layout.apply(op);
+        if let Some(range) = replaced(op) {
+            home.serving.mapped_over(&range);
+        }
         Ok(())
     }
 
@@ -531,6 +543,17 @@ fn execute(
         }
     }
     Ok(())
+}
+
+/// The range in which an operation puts something in the place of what was there.
+fn replaced(op: &MemoryOp) -> Option<std::ops::Range<u64>> {
+    let range = |start: u64, len: u64| start..start.saturating_add(len);
+    match op {
+        MemoryOp::Map(mapping) => Some(mapping.start..mapping.end),
+        MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => Some(range(*start, *len)),
+        MemoryOp::Remap { new, new_len, .. } => Some(range(*new, *new_len)),
+        MemoryOp::Protect { .. } => None,
+    }
 }
 
 /// Ends one thread of a process that goes on: it makes the call exit(2) itself.
