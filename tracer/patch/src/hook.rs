@@ -187,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn padding_behind_the_end_of_a_function_is_no_entry() {
+        // As in getpid: `syscall; ret`, and a long nop.
+        let code = [0x0f, 0x05, 0xc3, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x90, 0x90];
+        let found = hook(SITE, &code, 0x2_0000, &room(), &|_, _| true).expect("a hook");
+        assert_eq!((found.copy_of(SITE + 2).is_some(), found.copy_of(SITE + 3)), (true, None));
+        // The next function must not be touched.
+        let next = [0x0f, 0x05, 0xc3, 0xb8, 0x28, 0, 0, 0, 0x0f, 0x05, 0xc3];
+        assert!(hook(SITE, &next, 0x2_0000, &room(), &|_, _| true).is_err());
+    }
+
+    #[test]
     fn only_system_calls_are_hooked() {
         let refused = hook(SITE, &USUAL[2..], 0x2_0000, &room(), &|_, _| true);
         assert!(matches!(refused, Err(Refusal::NotRelocatable(SITE))), "{refused:?}");

@@ -120,6 +120,8 @@ pub(crate) struct Original {
 pub(crate) struct Window {
     pub(crate) site: u64,
     pub(crate) originals: Vec<Original>,
+    /// From this instruction on there is only padding, which nobody executes.
+    padding: usize,
 }
 
 impl Window {
@@ -134,16 +136,32 @@ impl Window {
         Ok(window)
     }
 
-    /// As [`Window::decode`], for a window that starts with a `syscall` instruction and has no other.
+    /// As [`Window::decode`], for a window that starts with a `syscall` instruction and has no other. Where a function ends
+    /// with it, only padding may follow: the next function must not be touched.
     pub(crate) fn of_call(site: u64, code: &[u8]) -> Result<Self, Refusal> {
-        let of_call = |instruction: &Instruction, bytes: &[u8]| {
-            if instruction.ip() == site {
-                instruction.code() == Code::Syscall
-            } else {
-                movable(instruction, bytes)
-            }
+        let of_call = |instruction: &Instruction, bytes: &[u8]| match instruction.code() {
+            Code::Syscall => instruction.ip() == site,
+            Code::Int3 => true,
+            _ => instruction.ip() != site && movable(instruction, bytes),
         };
-        Self::decode_with(site, code, of_call)
+        let mut window = Self::decode_with(site, code, of_call)?;
+        let ends = |original: &Original| {
+            matches!(
+                original.instruction.flow_control(),
+                FlowControl::Return | FlowControl::UnconditionalBranch
+            )
+        };
+        let padding = window.originals.iter().position(ends).map_or(window.originals.len(), |last| last + 1);
+        let is_padding =
+            |original: &Original| matches!(original.instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3);
+        let (executed, rest) = window.originals.split_at(padding);
+        let stops = |original: &&Original| original.instruction.code() == Code::Int3;
+        let refused = rest.iter().find(|other| !is_padding(other)).or_else(|| executed.iter().find(stops));
+        if let Some(refused) = refused {
+            return Err(Refusal::NotRelocatable(refused.instruction.ip()));
+        }
+        window.padding = padding;
+        Ok(window)
     }
 
     fn decode_with(
@@ -173,7 +191,8 @@ impl Window {
             let displacement_offset = decoder.get_constant_offsets(&instruction).displacement_offset();
             originals.push(Original { instruction, bytes, displacement_offset });
         }
-        Ok(Self { site, originals })
+        let padding = originals.len();
+        Ok(Self { site, originals, padding })
     }
 
     /// Address behind the last instruction.
@@ -187,7 +206,7 @@ impl Window {
     /// when the process has one thread. The copy with the prefix does the same there.
     pub(crate) fn entries(&self) -> Vec<(usize, usize)> {
         let mut entries = Vec::new();
-        for (index, original) in self.originals.iter().enumerate() {
+        for (index, original) in self.originals[..self.padding].iter().enumerate() {
             let offset = (original.instruction.ip() - self.site) as usize;
             if index > 0 {
                 entries.push((offset, index));

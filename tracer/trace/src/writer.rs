@@ -40,7 +40,7 @@ enum Message {
 }
 
 /// Calls that take less than this become events like others: a block of their own would not be worth it.
-const CALLS_BLOCK_BYTES_MIN: usize = 16 << 10;
+const CALLS_BLOCK_BYTES_MIN: usize = 4 << 10;
 
 /// What waits for the writing thread.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::sys::maps;
 use crate::sys::ptrace;
 
 /// Bytes of a range for trampolines.
-const ARENA_BYTES: u64 = 256 << 10;
+const ARENA_BYTES: u64 = 1 << 20;
 
 /// How far below the code an arena is looked for first: far enough not to be in the way of what is mapped next to it.
 const ARENA_DISTANCE: u64 = 1 << 30;

@@ -135,7 +135,8 @@ impl Recorder {
 
     /// Records that the call was interrupted, and puts the thread where the kernel would have it then: behind the call's
     /// own instruction, for a signal to be delivered or the call to be begun again.
-    pub(super) fn interrupted_inside(&mut self, thread: i32) -> Result<Registers, TracerError> {
+    pub(super) fn interrupted_inside(&mut self, thread: i32) -> Result<(), TracerError> {
+        self.drain(thread)?;
         let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
@@ -148,7 +149,7 @@ impl Recorder {
         task.boundary = Some(Boundary::unique(own));
         task.interrupted = true;
         task.misplaced = true;
-        Ok(own)
+        Ok(())
     }
 
     /// Takes a thread whose call was interrupted by the recorder back to the call, which will stop.

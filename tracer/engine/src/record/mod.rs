@@ -341,7 +341,7 @@ impl Recorder {
         }
     }
 
-    /// Makes events of what the agent has logged. The running thread is in a stop.
+    /// Makes events of what the agent has logged. The running thread is in a stop, and not in the midst of a record.
     fn drain(&mut self, thread: i32) -> Result<(), TracerError> {
         let Some(batch) = self.agent.as_mut().and_then(Agent::take) else { return Ok(()) };
         let now = self.now();
@@ -469,7 +469,10 @@ impl Recorder {
 
     /// Deals with a stop and says how the thread goes on.
     fn process(&mut self, thread: i32, stop: Wait) -> Result<Next, TracerError> {
-        self.drain(thread)?;
+        if matches!(stop, Wait::Syscall | Wait::Event(_)) {
+            // In other stops it may be in the midst of a record.
+            self.drain(thread)?;
+        }
         let result = match stop {
             Wait::Syscall if self.task(thread).phase == Phase::User => self.syscall_entry(thread),
             Wait::Syscall => self.syscall_exit(thread),

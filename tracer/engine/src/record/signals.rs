@@ -39,7 +39,7 @@ impl Recorder {
             return Ok(Next::GoOn);
         }
         match self.leave_agent(thread)? {
-            Inside::Outside => {}
+            Inside::Outside => self.drain(thread)?,
             Inside::Before if is_fault(&info) => {
                 return Err(TracerError::Inconsistent("the agent in the program has failed"));
             }
@@ -49,7 +49,7 @@ impl Recorder {
                 return Ok(Next::GoOn);
             }
             Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {}
-            Inside::Interrupted => drop(self.interrupted_inside(thread)?),
+            Inside::Interrupted => self.interrupted_inside(thread)?,
             Inside::After => {
                 ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
             }

@@ -23,7 +23,7 @@ use crate::TracerError;
 const RUN_MIN: u64 = 8;
 
 /// Bytes of a range for trampolines.
-const ARENA_BYTES: u64 = 64 << 10;
+const ARENA_BYTES: u64 = 1 << 20;
 
 /// How far from its site an arena may lie, and in which steps a place is looked for.
 const REACH: u64 = 0x7000_0000;

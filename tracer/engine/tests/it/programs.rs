@@ -19,6 +19,11 @@ pub(crate) fn threads() -> (Program, PathBuf) {
     recorded("threads.c")
 }
 
+/// One thread that makes many calls, interrupted by a timer.
+pub(crate) fn calls() -> (Program, PathBuf) {
+    recorded("calls.c")
+}
+
 /// One thread that a timer interrupts all the time.
 pub(crate) fn signals() -> (Program, PathBuf) {
     recorded("signals.c")

@@ -22,6 +22,11 @@ fn stepping_back_is_exact_among_signals() {
 }
 
 #[test]
+fn stepping_back_is_exact_among_calls() {
+    isolated("steps_among_calls");
+}
+
+#[test]
 fn stepping_back_is_exact_in_children() {
     isolated("steps_in_children");
 }
@@ -74,6 +79,12 @@ pub(crate) fn steps_among_signals() {
         let visits = Leg::Visits { address, count: 1 + random.below(2000) };
         exact(&mut session, &Position::at_event(event).then(visits), 1 + random.below(3), true);
     }
+}
+
+/// Random events of long runs of calls.
+pub(crate) fn steps_among_calls() {
+    let (_, trace) = programs::calls();
+    around_events(&mut open(&trace), &mut Random(15), 12 * effort(), true);
 }
 
 fn is_timer_call(session: &Session, number: u64) -> bool {

@@ -24,6 +24,16 @@ fn two_replays_of_children_agree_at_every_event() {
 }
 
 #[test]
+fn two_replays_of_calls_agree_at_every_event() {
+    isolated("hashes_of_calls");
+}
+
+#[test]
+fn breakpoint_hits_among_calls_are_the_same_in_both_directions() {
+    isolated("hits_among_calls");
+}
+
+#[test]
 fn breakpoint_hits_are_the_same_in_both_directions() {
     isolated("hits_in_a_loop");
 }
@@ -58,6 +68,18 @@ pub(crate) fn hashes_of_signals() {
 
 pub(crate) fn hashes_of_children() {
     check_hashes(&programs::children().1, 23);
+}
+
+/// Event by event each call stops; from afar whole runs of them are served inside the process.
+pub(crate) fn hashes_of_calls() {
+    let (_, trace) = programs::calls();
+    let session = open(&trace);
+    let runs = (0..session.trace().len())
+        .filter(|number| session.trace().calls(*number).is_ok_and(|run| run.is_some()))
+        .count();
+    assert!(runs > 4000, "only {runs} calls were logged inside the process");
+    drop(session);
+    check_hashes(&trace, 24);
 }
 
 /// Two replays agree at every event, and so does whoever goes there in another order.
@@ -131,14 +153,18 @@ fn mirrored(trace: &Path, stops: &Stops) -> Vec<Seen> {
         assert_eq!((forward.thread, &forward.ids), (backward.thread, &backward.ids), "hit {index}");
         assert_eq!(forward.change, backward.change, "values at hit {index}");
     }
-    // The position of a hit leads to it again.
-    let mut random = Random(31);
-    for _ in 0..10.min(forward.len()) {
-        let wanted = &forward[random.below(forward.len() as u64) as usize];
-        session.goto(&wanted.position).unwrap_or_else(|error| panic!("goto {:?}: {error}", wanted.position));
-        assert_eq!(all_registers(&session), wanted.registers, "at {:?}", wanted.position);
-    }
+    lead_back(&mut session, &forward);
     forward
+}
+
+/// The position of a hit leads to it again.
+fn lead_back(session: &mut Session, hits: &[Seen]) {
+    let mut random = Random(31);
+    for _ in 0..10.min(hits.len()) {
+        let wanted = &hits[random.below(hits.len() as u64) as usize];
+        session.goto(&wanted.position).unwrap_or_else(|error| panic!("goto {:?}: {error}", wanted.position));
+        assert_eq!(all_registers(session), wanted.registers, "at {:?}", wanted.position);
+    }
 }
 
 fn breakpoint(program: &Program, id: u32, symbol: &str) -> Breakpoint {
@@ -150,6 +176,19 @@ pub(crate) fn hits_in_a_loop() {
     let (program, trace) = programs::looping();
     let stops = Stops { breakpoints: vec![breakpoint(&program, 1, "milestone")], ..Stops::default() };
     assert_eq!(mirrored(&trace, &stops).len(), 40);
+}
+
+/// One breakpoint lies in the midst of runs of calls, one right behind a call, where a hook would be.
+pub(crate) fn hits_among_calls() {
+    let (program, trace) = programs::calls();
+    let between = Stops { breakpoints: vec![breakpoint(&program, 1, "milestone")], ..Stops::default() };
+    assert_eq!(mirrored(&trace, &between).len(), 30);
+    let behind = vec![breakpoint(&program, 1, "milestone"), breakpoint(&program, 2, "behind")];
+    let mut session = open(&trace);
+    let seen = hits(&mut session, Direction::Forward, &Stops { breakpoints: behind, ..Stops::default() });
+    // A handler that comes right behind the call returns there.
+    assert!(seen.iter().filter(|seen| seen.ids == [2]).count() >= 1500);
+    lead_back(&mut session, &seen);
 }
 
 pub(crate) fn hits_among_threads() {
