@@ -207,7 +207,7 @@ impl World {
                 return Ok(Some(Ran::Stub(index)));
             }
             let stub = &planted.stub;
-            let aside = stub.entry_into_middle(registers.rip).or_else(|| stub.unreadable_line(registers.rip));
+            let aside = stub.entry_into_middle(registers.rip).or_else(|| stub.unreadable(registers.rip));
             if let Some(rip) = aside {
                 self.set_registers(id, &Registers { rip, ..registers })?;
                 return Ok(None);
