@@ -21,13 +21,14 @@ mod registers;
 mod scope;
 mod shapes;
 mod source;
+mod symbolic;
 mod symbols;
 mod symtab;
 mod types;
 mod unwind;
 mod value;
 
-pub use expr::{Error, truth};
+pub use expr::{Arithmetic, Comparison, Error, Test, Word, truth};
 pub use format::Format;
 pub use frames::{FRAMES_MAX, Frame};
 pub use image::{Image, ImageCache, ModuleError, Segment};

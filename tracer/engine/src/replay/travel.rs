@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use trace::{Event, EventKind, Outcome, ThreadId};
 
 use super::apply::{comparable, mismatch, needs_run};
+use super::planted::Extras;
 use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
@@ -21,6 +22,9 @@ pub struct Breakpoint {
     pub address: u64,
     /// The program it belongs to ([`Session::program`]).
     pub image: u64,
+    /// It stops only where this holds, or needs memory that cannot be read. Evaluated inside the process where a stub
+    /// fits.
+    pub condition: Option<patch::Predicate>,
 }
 
 /// Memory whose change or use stops the program.
@@ -161,7 +165,7 @@ pub(crate) enum Went {
 }
 
 /// A count above this is left to a stub in the process.
-const TRAPPED_COUNT_MAX: u64 = 64;
+pub(crate) const TRAPPED_COUNT_MAX: u64 = 64;
 
 /// What is watched on the way, with the values last seen.
 pub(crate) struct Guard<'a> {
@@ -173,12 +177,6 @@ impl<'a> Guard<'a> {
     pub(crate) fn new(stops: &'a Stops, session: &Session) -> Guard<'a> {
         let values = stops.watchpoints.iter().filter_map(|watch| Some((watch.id, session.watched(watch)?)));
         Guard { stops, values: values.collect() }
-    }
-
-    /// The addresses that stop a thread of this program.
-    fn addresses(&self, image: u64) -> Vec<u64> {
-        let of_image = |point: &&Breakpoint| point.image == image;
-        self.stops.breakpoints.iter().filter(of_image).map(|point| point.address).collect()
     }
 
     fn watches(&self, image: u64) -> Vec<Watch> {
@@ -271,7 +269,10 @@ impl Session {
     /// Takes breakpoints and watches away, so that what is read is the program's own.
     fn quiet(&mut self) -> Result<(), TracerError> {
         let spaces: Vec<_> = self.world.spaces.keys().copied().collect();
-        spaces.into_iter().try_for_each(|space| self.world.set_breakpoints(space, &[]))
+        spaces.into_iter().try_for_each(|space| {
+            self.world.clear_sentries(space)?;
+            self.world.set_breakpoints(space, &[])
+        })
     }
 
     /// Goes to a position from the nearest place that leads there.
@@ -380,7 +381,10 @@ impl Session {
     /// The breakpoints at an address of a thread's program.
     fn breakpoint_hit(&self, thread: ThreadId, address: u64, guard: &Guard<'_>) -> Option<Hit> {
         let image = self.image_of(thread)?;
-        let at_address = |point: &&Breakpoint| point.address == address && point.image == image;
+        let at_address = |point: &&Breakpoint| {
+            let holds = || point.condition.as_ref().is_none_or(|condition| self.holds(thread, condition));
+            point.address == address && point.image == image && holds()
+        };
         let ids: Vec<u32> = guard.stops.breakpoints.iter().filter(at_address).map(|point| point.id).collect();
         (!ids.is_empty()).then_some(Hit { thread, ids, change: None })
     }
@@ -422,7 +426,7 @@ impl Session {
         if !needs_run(&event.kind) || arrived {
             return Ok(Went::Through);
         }
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::default(), &[])?;
         loop {
             let ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
@@ -440,7 +444,7 @@ impl Session {
                         Found::Other(ran) => ran,
                         Found::Missed(wider) => {
                             self.search_again(wider)?;
-                            self.prepare(event.thread, guard, &[], &[])?;
+                            self.prepare(event.thread, guard, Extras::default(), &[])?;
                             continue;
                         }
                     }
@@ -497,14 +501,13 @@ impl Session {
         &mut self,
         thread: ThreadId,
         guard: &Guard<'_>,
-        addresses: &[u64],
+        extras: Extras,
         watches: &[Watch],
     ) -> Result<(), TracerError> {
         let image = self.image_of(thread).unwrap_or(0);
-        let space = self.world.task(thread)?.space;
-        let mut wanted = guard.addresses(image);
-        wanted.extend_from_slice(addresses);
-        self.world.set_breakpoints(space, &wanted)?;
+        let watching = !watches.is_empty() || !guard.watches(image).is_empty();
+        let traps_only = extras.traps_only || watching;
+        self.plant_stops(thread, guard.stops, Extras { traps_only, ..extras })?;
         let mut watched = guard.watches(image);
         watched.extend(watches.iter().filter(|watch| !guard.watches(image).contains(watch)));
         watched.truncate(Watch::PIECES_MAX);
@@ -524,7 +527,7 @@ impl Session {
         self.counts.stops += 1;
         let hits = match ran {
             Ran::Interrupted => return Ok(Some(Went::Interrupted)),
-            Ran::Breakpoint(address) => self.visited(thread, address, guard).into_iter().collect(),
+            Ran::Breakpoint(address) => self.visited(thread, address, guard)?.into_iter().collect(),
             Ran::Watch(bits) => {
                 let mut hits = self.touched(thread, bits, guard)?;
                 // The instruction may lie right before that of a breakpoint, which will not be seen again.
@@ -548,11 +551,16 @@ impl Session {
     }
 
     /// Counts a visit, and gives the user's breakpoint there with its position.
-    fn visited(&mut self, thread: ThreadId, address: u64, guard: &Guard<'_>) -> Option<(Hit, Position)> {
+    fn visited(
+        &mut self,
+        thread: ThreadId,
+        address: u64,
+        guard: &Guard<'_>,
+    ) -> Result<Option<(Hit, Position)>, TracerError> {
         let count = self.counts.visits.entry(address).or_default();
-        *count += 1;
+        *count += self.world.visits_since(thread, address)?;
         let position = self.at.then(Leg::Visits { address, count: *count });
-        self.breakpoint_hit(thread, address, guard).map(|hit| (hit, position))
+        Ok(self.breakpoint_hit(thread, address, guard).map(|hit| (hit, position)))
     }
 
     /// As [`Session::visited`], if there is a breakpoint where the thread stands.
@@ -564,7 +572,7 @@ impl Session {
         let address = self.world.registers(thread)?.rip;
         let space = self.world.task(thread)?.space;
         let planted = self.world.space(space)?.planted.contains_key(&address);
-        Ok(if planted { self.visited(thread, address, guard) } else { None })
+        if planted { self.visited(thread, address, guard) } else { Ok(None) }
     }
 
     fn touched(
@@ -640,7 +648,7 @@ impl Session {
             Leg::Steps(count) => self.go_steps(&event, *count, guard, on_hit),
             Leg::Visits { address, count } => self.go_visits(&event, *address, *count, guard, on_hit),
             Leg::Touches { watch, count } => {
-                self.prepare(event.thread, guard, &[], &[*watch])?;
+                self.prepare(event.thread, guard, Extras::default(), &[*watch])?;
                 self.go_counted(&event, guard, on_hit, &mut |session| {
                     session.counts.touches.get(watch).copied().unwrap_or(0) >= *count
                 })
@@ -660,12 +668,13 @@ impl Session {
             && guard.stops.breakpoints.is_empty()
             && guard.stops.watchpoints.is_empty()
         {
-            self.prepare(event.thread, guard, &[], &[])?;
+            self.prepare(event.thread, guard, Extras::default(), &[])?;
             if let Some(went) = self.go_visits_by_stub(event, address, count)? {
                 return Ok(went);
             }
         }
-        self.prepare(event.thread, guard, &[address], &[])?;
+        let left = count.saturating_sub(self.counts.visits.get(&address).copied().unwrap_or(0));
+        self.prepare(event.thread, guard, Extras::counting(address, left.max(1)), &[])?;
         self.go_counted(event, guard, on_hit, &mut |session| {
             session.counts.visits.get(&address).copied().unwrap_or(0) >= count
         })
@@ -721,7 +730,7 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::stepping(), &[])?;
         for done in 1..=count {
             let ran = self.step_thread(event.thread)?;
             let here = self.at.then(Leg::Steps(done));
@@ -792,7 +801,7 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Stop, TracerError> {
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::stepping(), &[])?;
         let ran = self.step_thread(event.thread)?;
         let here = self.at.then(Leg::Steps(1));
         if let Some(Went::Hit(hit)) = self.look_at(event.thread, ran, Some(here), guard, on_hit)? {

@@ -143,7 +143,7 @@ fn mirrored(trace: &Path, stops: &Stops) -> Vec<Seen> {
 
 fn breakpoint(program: &Program, id: u32, symbol: &str) -> Breakpoint {
     // The program is the one that event 0 executes.
-    Breakpoint { id, address: program.symbol(symbol), image: 0 }
+    Breakpoint { id, address: program.symbol(symbol), image: 0, condition: None }
 }
 
 pub(crate) fn hits_in_a_loop() {
