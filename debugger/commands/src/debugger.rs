@@ -7,6 +7,7 @@ use symbols::{Context, Frame, Sources, Symbols, Value};
 use trace::ThreadId;
 use tracer::{Interrupt, Position, Session};
 
+use crate::conditions::Conditions;
 use crate::error::CommandError;
 use crate::history::Values;
 use crate::list::Listing;
@@ -54,6 +55,7 @@ pub struct Debugger {
     pub(crate) marks: Vec<Mark>,
     pub(crate) last_mark: u32,
     pub(crate) settings: Settings,
+    pub(crate) conditions: Conditions,
     pub(crate) listing: Listing,
     pub(crate) examined: Examined,
     pub(crate) displays: Vec<(u32, String, String)>,
@@ -75,6 +77,7 @@ impl Debugger {
             marks: Vec::new(),
             last_mark: 0,
             settings: Settings::default(),
+            conditions: Conditions::default(),
             listing: Listing::default(),
             examined: Examined::default(),
             displays: Vec::new(),

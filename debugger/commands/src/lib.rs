@@ -11,6 +11,7 @@
 mod backward;
 mod breakpoints;
 mod complete;
+mod conditions;
 mod debugger;
 mod disassemble;
 mod error;

@@ -84,7 +84,9 @@ impl Debugger {
             id: INTERNAL + index as u32,
             address: internal.address,
             image: internal.image,
+            condition: None,
         }));
+        self.lower_conditions(&mut stops);
         stops.signals = if direction == Direction::Forward { self.settings.signals_looked_at() } else { 0 };
         stops.code_changes =
             mode == Mode::Run && direction == Direction::Forward && self.points.wants_code_changes();

@@ -167,6 +167,7 @@ impl Points {
                             id: point.id,
                             address: place.address,
                             image,
+                            condition: None,
                         };
                         places.iter().map(point).collect::<Vec<_>>()
                     };
