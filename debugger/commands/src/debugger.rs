@@ -56,6 +56,8 @@ pub struct Debugger {
     pub(crate) last_mark: u32,
     pub(crate) settings: Settings,
     pub(crate) conditions: Conditions,
+    /// What log points have printed and no reply has shown yet.
+    pub(crate) logged: String,
     pub(crate) listing: Listing,
     pub(crate) examined: Examined,
     pub(crate) displays: Vec<(u32, String, String)>,
@@ -78,6 +80,7 @@ impl Debugger {
             last_mark: 0,
             settings: Settings::default(),
             conditions: Conditions::default(),
+            logged: String::new(),
             listing: Listing::default(),
             examined: Examined::default(),
             displays: Vec::new(),
@@ -165,7 +168,9 @@ impl Debugger {
             Repeat::WithoutArguments => word.to_owned(),
             Repeat::Never => String::new(),
         };
-        (command.run)(self, format, arguments, reply)
+        let result = (command.run)(self, format, arguments, reply);
+        self.flush_log(reply);
+        result
     }
 
     /// Runs the lines of a command file.

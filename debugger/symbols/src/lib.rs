@@ -37,6 +37,7 @@ pub use memory::{Memory, NoMemory, Unreadable};
 pub use module::{Mapping, Module};
 pub use registers::{RBP, RIP, RSP, RegisterPart, Registers, XMM0};
 pub use scope::{Context, Variable};
+pub use shapes::text_of;
 pub use source::{SourceError, Sources};
 pub use symbols::{FunctionAt, GlobalAt, LineAt, Location, Symbols};
 pub use symtab::demangle;
