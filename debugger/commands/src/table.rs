@@ -162,7 +162,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         |debugger, _, arguments, _| debugger.enable(true, arguments)),
     command!("stops", "disable" ["dis"], None, Never, "disable [N…]", "Let breakpoints stop no more.", "",
         |debugger, _, arguments, _| debugger.enable(false, arguments)),
-    command!("stops", "condition" ["cond"], None, Never, "condition N [EXPRESSION]", "Let a breakpoint stop only when an expression holds.", "",
+    command!("stops", "condition" ["cond"], None, Never, "condition N [EXPRESSION]", "Let a breakpoint stop only when an expression holds.",
+        "Conditions on registers, variables, pointers and elements are evaluated inside the process, some hundred million times a second; others stop the program at each visit.",
         |debugger, _, arguments, reply| debugger.condition(arguments, reply)),
     command!("stops", "ignore" [], None, Never, "ignore N COUNT", "Pass a breakpoint so many times.", "",
         |debugger, _, arguments, reply| debugger.ignore(arguments, reply)),
@@ -204,7 +205,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     command!("source", "directory" ["dir"], File, Never, "directory DIR", "Look for source files in a directory.", "",
         |debugger, _, arguments, _| debugger.directory(arguments)),
 
-    command!("other", "set" [], Expression, Never, "set $NAME = EXPRESSION | set substitute-path FROM TO | set disassembly-flavor att|intel", "Set a convenience variable or an option.",
+    command!("other", "set" [], Expression, Never, "set $NAME = EXPRESSION | set substitute-path FROM TO | set disassembly-flavor att|intel | set breakpoint condition-evaluation auto|host", "Set a convenience variable or an option.",
         "The program itself cannot be changed: a replay shows what happened. substitute-path tells where sources are that were compiled elsewhere.",
         |debugger, _, arguments, _| debugger.set(arguments)),
     command!("other", "show" [], None, Never, "show [convenience|version]", "Show convenience variables.", "",

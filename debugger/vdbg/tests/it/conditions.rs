@@ -105,16 +105,15 @@ const NOT_COMPILED: &[&str] = &[
 #[test]
 fn compiled_conditions_stop_where_others_do() {
     let mut commands = Vec::new();
-    for condition in CONDITIONS {
-        for line in ["visit", "conditions.c:18", "conditions.c:20"] {
-            commands.extend([format!("echo {line}: {condition}\\n"), format!("tbreak {line}")]);
-            commands.extend(["goto start", "c", "delete"].map(str::to_owned));
-            commands.push(format!("break {line} if {condition}"));
-            for command in ["c", "c", "c", "rc", "goto end", "rc", "rc", "info b", "delete"] {
-                commands.push(command.to_owned());
-                if command.ends_with('c') {
-                    commands.extend(["p number", "when"].map(str::to_owned));
-                }
+    let lines = ["visit", "conditions.c:18", "conditions.c:20"];
+    for (condition, line) in CONDITIONS.iter().zip(lines.iter().cycle()) {
+        commands.extend([format!("echo {line}: {condition}\\n"), format!("tbreak {line}")]);
+        commands.extend(["goto start", "c", "delete"].map(str::to_owned));
+        commands.push(format!("break {line} if {condition}"));
+        for command in ["c", "c", "rc", "goto end", "rc", "rc", "info b", "delete"] {
+            commands.push(command.to_owned());
+            if command.ends_with('c') {
+                commands.extend(["p table", "info registers rdi rip rsp rax", "when"].map(str::to_owned));
             }
         }
     }
@@ -125,7 +124,7 @@ fn compiled_conditions_stop_where_others_do() {
         assert_eq!(fast, slow);
     }
     assert_eq!(fast, slow);
-    assert!(fast.matches("Breakpoint ").count() > 300, "{fast}");
+    assert!(fast.matches("Breakpoint ").count() > 100, "{fast}");
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn a_log_point_prints_and_goes_on() {
             "continue",
             "info breakpoints",
             "delete 2",
-            "next 8",
+            "next 9",
         ],
         r#"
 Dprintf 1 at ADDR: file conditions.c, line 18.
@@ -173,6 +172,8 @@ Num     Type           Disp Enb Address            What
 	stop only if number == 58
 	breakpoint already hit 1 time
 59: 77 zero 14.50 0x27
+main () at conditions.c:28
+28	    for (int i = -40; i < 60; i++) {
 "#,
     );
 }
