@@ -15,10 +15,13 @@ use crate::debugger::Debugger;
 /// Forms kept; more are made again.
 const FORMS_MAX: usize = 1024;
 
-/// Forms of conditions, for the places and modules they were made for.
+/// Program, address and text.
+type Key = (u64, u64, String);
+
+/// Forms of conditions, with the modules they were made for.
 #[derive(Default)]
 pub(crate) struct Conditions {
-    forms: HashMap<(u64, u64, String), (Rc<Symbols>, Option<Predicate>)>,
+    forms: HashMap<Key, (Rc<Symbols>, Option<Predicate>)>,
 }
 
 impl Debugger {

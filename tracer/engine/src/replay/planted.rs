@@ -98,8 +98,10 @@ fn plan(stops: &Stops, image: u64, extras: Extras, avoided: Option<u64>) -> Plan
         let n = extras.counted.filter(|(address, _)| *address == site).map_or(NEVER, |(_, n)| n);
         let here = of_image().filter(|point| point.address == site);
         let conditions: Option<Vec<Predicate>> = here.map(|point| point.condition.clone()).collect();
-        match conditions.filter(|all| !extras.traps_only && !(all.is_empty() && n <= TRAPPED_COUNT_MAX)) {
-            Some(conditions) if !crowded() => {
+        // A short way to a visit is gone sooner than a stub is planted.
+        let worth = |all: &Vec<Predicate>| !all.is_empty() || n > TRAPPED_COUNT_MAX;
+        match conditions.filter(worth) {
+            Some(conditions) if !extras.traps_only && !crowded() => {
                 plan.sentries.push(Wanted { site, predicate: one_of(conditions), n });
             }
             _ => plan.traps.push(site),
@@ -273,5 +275,54 @@ impl World {
             }
         }
         Ok(Met::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use patch::{Relation, Term};
+
+    use super::*;
+    use crate::replay::Breakpoint;
+
+    fn predicate(number: u64) -> Predicate {
+        let right = Term::Constant(0);
+        Predicate::Compare { left: Term::Constant(number), relation: Relation::Equal, right }
+    }
+
+    fn point(address: u64, condition: Option<u64>) -> Breakpoint {
+        Breakpoint { id: 1, address, image: 0, condition: condition.map(predicate) }
+    }
+
+    fn sites(breakpoints: Vec<Breakpoint>, extras: Extras, avoided: Option<u64>) -> (Vec<u64>, Vec<u64>) {
+        let stops = Stops { breakpoints, ..Stops::default() };
+        let plan = plan(&stops, 0, extras, avoided);
+        (plan.traps, plan.sentries.iter().map(|wanted| wanted.site).collect())
+    }
+
+    #[test]
+    fn conditions_become_sentries_where_there_is_room() {
+        let three = || vec![point(0x10, Some(1)), point(0x20, None), point(0x24, Some(2))];
+        assert_eq!(sites(three(), Extras::default(), None), (vec![0x20, 0x24], vec![0x10]));
+        assert_eq!(sites(three(), Extras::default(), Some(0x0c)), (vec![0x10, 0x20, 0x24], vec![]));
+        assert_eq!(sites(three(), Extras::default(), Some(0x15)), (vec![0x20, 0x24], vec![0x10]));
+        assert_eq!(sites(three(), Extras::stepping(), None), (vec![0x10, 0x20, 0x24], vec![]));
+        let both = vec![point(0x10, Some(1)), point(0x10, None)];
+        assert_eq!(sites(both, Extras::default(), None), (vec![0x10], vec![]));
+        let other = Breakpoint { image: 7, ..point(0x10, Some(1)) };
+        assert_eq!(sites(vec![other], Extras::default(), None), (vec![], vec![]));
+    }
+
+    #[test]
+    fn the_way_to_a_visit_is_a_sentry_when_it_is_long() {
+        let long = Extras::counting(0x30, TRAPPED_COUNT_MAX + 1);
+        assert_eq!(sites(vec![point(0x10, None)], long, None), (vec![0x10], vec![0x30]));
+        assert_eq!(sites(vec![point(0x30, None)], long, None), (vec![0x30], vec![]));
+        assert_eq!(sites(vec![], Extras::counting(0x30, 2), None), (vec![0x30], vec![]));
+        let stops =
+            Stops { breakpoints: vec![point(0x30, Some(1)), point(0x30, Some(2))], ..Stops::default() };
+        let plan = plan(&stops, 0, Extras::counting(0x30, 5), None);
+        let predicate = Predicate::Any(vec![predicate(1), predicate(2)]);
+        assert_eq!(plan.sentries, [Wanted { site: 0x30, predicate, n: 5 }]);
     }
 }
