@@ -121,7 +121,7 @@ fn measure(vdbg: &Path, folder: &Path, case: &Case) -> Result<()> {
 }
 
 /// Going to a breakpoint in a hot loop whose condition, on an argument or a variable in memory, is true once at its end.
-/// Twice: all visits by the whole time, with the program's own, and by the time that the breakpoint adds.
+/// All visits by the whole time, with that of the program itself and of the start.
 fn conditional(vdbg: &Path, folder: &Path) -> Result<()> {
     let trace = folder.join("trace-conditional");
     let program = compiled(folder, "conditional")?;
@@ -137,12 +137,9 @@ fn conditional(vdbg: &Path, folder: &Path) -> Result<()> {
             whole.push(run(&[&format!("break step if {condition}"), "continue"])?);
         }
         let (bare, whole) = (median(bare).as_secs_f64(), median(whole).as_secs_f64());
-        let added = (whole - bare).max(f64::EPSILON);
         println!(
-            "{CONDITIONAL}: {:.0} M ({condition}; {:.2} s with the breakpoint, {bare:.2} s without, {:.1} ns each)",
-            CONDITIONAL_VISITS / whole / 1e6,
-            whole,
-            added * 1e9 / CONDITIONAL_VISITS
+            "{CONDITIONAL}: {:.0} M ({condition}; {whole:.2} s with the breakpoint, {bare:.2} s without)",
+            CONDITIONAL_VISITS / whole / 1e6
         );
     }
     Ok(())
