@@ -27,8 +27,10 @@ pub struct Seen {
 pub fn there_and_back(session: &mut Session) -> Result<String, Box<dyn std::error::Error>> {
     let Some(site) = site(session)? else { return Ok("no system call to stop at".into()) };
     let image = image_at(session, site.event)?;
-    let stops =
-        Stops { breakpoints: vec![Breakpoint { id: 1, address: site.address, image }], ..Stops::default() };
+    let stops = Stops {
+        breakpoints: vec![Breakpoint { id: 1, address: site.address, image, condition: None }],
+        ..Stops::default()
+    };
     session.goto(&session.start())?;
     let there = hits(session, Direction::Forward, &stops, usize::MAX)?;
     if there.is_empty() {

@@ -13,6 +13,11 @@ const ROUNDS: usize = 5;
 
 const REVERSE: &str = "reverse-continue, end to main";
 
+const CONDITIONAL: &str = "conditional breakpoint, evaluations a second";
+
+/// How often the loop of `tests/bench/conditional.c` reaches its breakpoint.
+const CONDITIONAL_VISITS: f64 = 1e8;
+
 /// A command to measure, and how its result is printed.
 struct Case {
     name: &'static str,
@@ -36,16 +41,20 @@ pub(crate) fn run(only: &str) -> Result<()> {
     for case in cases(&folder)?.into_iter().filter(|case| case.name.contains(only)) {
         measure(&vdbg, &folder, &case).with_context(|| case.name.to_owned())?;
     }
-    if REVERSE.contains(only) { reverse(&vdbg, &folder) } else { Ok(()) }
+    if REVERSE.contains(only) {
+        reverse(&vdbg, &folder)?;
+    }
+    if CONDITIONAL.contains(only) { conditional(&vdbg, &folder) } else { Ok(()) }
+}
+
+fn compiled(folder: &Path, name: &str) -> Result<String> {
+    let program = folder.join(name);
+    let source = root().join(format!("tests/bench/{name}.c"));
+    check(Command::new("gcc").args(["-O2", "-g", "-pthread", "-o"]).arg(&program).arg(source))?;
+    Ok(program.display().to_string())
 }
 
 fn cases(folder: &Path) -> Result<Vec<Case>> {
-    let compiled = |name: &str| -> Result<String> {
-        let program = folder.join(name);
-        let source = root().join(format!("tests/bench/{name}.c"));
-        check(Command::new("gcc").args(["-O2", "-g", "-pthread", "-o"]).arg(&program).arg(source))?;
-        Ok(program.display().to_string())
-    };
     let data = folder.join("data");
     std::fs::write(&data, pseudo_random_text(20 << 20))?;
     let script = |name: &str| root().join(format!("tests/bench/{name}.py")).display().to_string();
@@ -57,6 +66,7 @@ fn cases(folder: &Path) -> Result<Vec<Case>> {
     // A version manager's wrapper would be measured instead of the interpreter.
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output()?;
     let python = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+    let compiled = |name: &str| compiled(folder, name);
     let (sieve, reads, mutex) = (compiled("sieve")?, compiled("reads")?, compiled("mutex")?);
     let mut cases = vec![
         ratio("gzip -9, 20 MB", &["gzip", "-9", "-c", &data.display().to_string()]),
@@ -107,6 +117,31 @@ fn measure(vdbg: &Path, folder: &Path, case: &Case) -> Result<()> {
         shown(record),
         shown(replay)
     );
+    Ok(())
+}
+
+/// Going to a breakpoint in a hot loop whose condition, on an argument or a variable in memory, is true once at its end.
+/// All visits by the whole time, with that of the program itself and of the start.
+fn conditional(vdbg: &Path, folder: &Path) -> Result<()> {
+    let trace = folder.join("trace-conditional");
+    let program = compiled(folder, "conditional")?;
+    time(Command::new(vdbg).args(["record", "-o"]).arg(&trace).args(["--", &program]))?;
+    for condition in ["number == 99999990", "visits == 99999990"] {
+        let (mut bare, mut whole) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let run = |commands: &[&str]| {
+                let words: Vec<&str> = commands.iter().flat_map(|command| ["-e", command]).collect();
+                time(Command::new(vdbg).arg("replay").arg(&trace).arg("--batch").args(words))
+            };
+            bare.push(run(&["break step", "goto end"])?);
+            whole.push(run(&[&format!("break step if {condition}"), "continue"])?);
+        }
+        let (bare, whole) = (median(bare).as_secs_f64(), median(whole).as_secs_f64());
+        println!(
+            "{CONDITIONAL}: {:.0} M ({condition}; {whole:.2} s with the breakpoint, {bare:.2} s without)",
+            CONDITIONAL_VISITS / whole / 1e6
+        );
+    }
     Ok(())
 }
 

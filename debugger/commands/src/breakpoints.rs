@@ -12,6 +12,7 @@ use crate::output::Reply;
 use crate::parse;
 use crate::places::resolve;
 use crate::points::{Kind, Place, Point};
+use crate::printf::Template;
 
 impl Debugger {
     /// `break [PLACE] [thread N] [if CONDITION]`.
@@ -19,6 +20,17 @@ impl Debugger {
         &mut self,
         temporary: bool,
         arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        self.add_break(temporary, arguments, None, reply)
+    }
+
+    /// A breakpoint, or a log point with its template.
+    pub(crate) fn add_break(
+        &mut self,
+        temporary: bool,
+        arguments: &str,
+        template: Option<Template>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
         let (place, condition) = parse::split_condition(arguments);
@@ -42,10 +54,16 @@ impl Debugger {
         let point = self.points.add(&text, kind, temporary);
         point.condition = condition.map(str::to_owned);
         point.thread = thread;
+        point.template = template;
+        let logs = point.template.is_some();
         let id = point.id;
         // Other programs of the recording may have the place too.
         self.find_places();
-        let name = if temporary { "Temporary breakpoint" } else { "Breakpoint" };
+        let name = match temporary {
+            _ if logs => "Dprintf",
+            true => "Temporary breakpoint",
+            false => "Breakpoint",
+        };
         match places.as_slice() {
             [] => reply.line(format!(
                 "{name} {id} ({text}) is pending: the program or library that has it comes later."
@@ -319,6 +337,9 @@ impl Debugger {
                     }
                 }
             }
+        }
+        if let Some(template) = &point.template {
+            reply.line(format!("\tprintf {}", template.text));
         }
         if let Some(condition) = &point.condition {
             reply.line(format!("\tstop only if {condition}"));

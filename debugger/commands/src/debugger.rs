@@ -7,6 +7,7 @@ use symbols::{Context, Frame, Sources, Symbols, Value};
 use trace::ThreadId;
 use tracer::{Interrupt, Position, Session};
 
+use crate::conditions::Conditions;
 use crate::error::CommandError;
 use crate::history::Values;
 use crate::list::Listing;
@@ -54,6 +55,9 @@ pub struct Debugger {
     pub(crate) marks: Vec<Mark>,
     pub(crate) last_mark: u32,
     pub(crate) settings: Settings,
+    pub(crate) conditions: Conditions,
+    /// What log points have printed and no reply has shown yet.
+    pub(crate) logged: String,
     pub(crate) listing: Listing,
     pub(crate) examined: Examined,
     pub(crate) displays: Vec<(u32, String, String)>,
@@ -75,6 +79,8 @@ impl Debugger {
             marks: Vec::new(),
             last_mark: 0,
             settings: Settings::default(),
+            conditions: Conditions::default(),
+            logged: String::new(),
             listing: Listing::default(),
             examined: Examined::default(),
             displays: Vec::new(),
@@ -162,7 +168,9 @@ impl Debugger {
             Repeat::WithoutArguments => word.to_owned(),
             Repeat::Never => String::new(),
         };
-        (command.run)(self, format, arguments, reply)
+        let result = (command.run)(self, format, arguments, reply);
+        self.flush_log(reply);
+        result
     }
 
     /// Runs the lines of a command file.

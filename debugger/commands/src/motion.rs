@@ -5,6 +5,7 @@ use tracer::{Direction, Hit, Mode, Stop};
 
 use crate::debugger::{Debugger, Flow};
 use crate::error::CommandError;
+use crate::logpoints::LOG_BYTES_MAX;
 use crate::output::Reply;
 use crate::points::INTERNAL;
 use crate::referee::{Internal, Referee};
@@ -84,7 +85,9 @@ impl Debugger {
             id: INTERNAL + index as u32,
             address: internal.address,
             image: internal.image,
+            condition: None,
         }));
+        self.lower_conditions(&mut stops);
         stops.signals = if direction == Direction::Forward { self.settings.signals_looked_at() } else { 0 };
         stops.code_changes =
             mode == Mode::Run && direction == Direction::Forward && self.points.wants_code_changes();
@@ -97,6 +100,7 @@ impl Debugger {
             failure: None,
             wanted: Vec::new(),
             interrupted: false,
+            logged: &mut self.logged,
         };
         let stop = self.session.resume(direction, mode, &stops, &mut referee);
         let judged = Judged {
@@ -143,7 +147,10 @@ impl Debugger {
         }
         let mut ids: Vec<u32> = judged.wanted.iter().copied().filter(|id| *id < INTERNAL).collect();
         if direction == Direction::Backward {
-            ids.retain(|id| self.count_backward(*id));
+            ids.retain(|id| self.count_backward(*id) && !self.log(*id));
+            if self.logged.len() > LOG_BYTES_MAX {
+                return Some(Halt::Interrupted);
+            }
         }
         let internal = judged.wanted.iter().find_map(|id| id.checked_sub(INTERNAL));
         match internal {

@@ -43,6 +43,37 @@ pub(crate) fn split_condition(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Cuts `PLACE,"FORMAT"…` at the comma before the format.
+pub(crate) fn split_template(text: &str) -> Option<(&str, &str)> {
+    let quote = text.find('"')?;
+    let place = text[..quote].trim_end().strip_suffix(',')?;
+    Some((place.trim(), &text[quote..]))
+}
+
+/// Cuts a list at its commas, those in brackets and quotes left alone.
+pub(crate) fn arguments(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let (mut start, mut depth, mut quote, mut escaped) = (0, 0_u32, None, false);
+    for (at, letter) in text.char_indices() {
+        match (quote, letter) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), letter) if letter == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                all.push(text[start..at].trim());
+                start = at + 1;
+            }
+            (None, _) => {}
+        }
+    }
+    all.push(text[start..].trim());
+    all
+}
+
 /// A number, decimal or `0x…`.
 pub(crate) fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
@@ -123,6 +154,16 @@ mod tests {
         assert_eq!(split_condition("demo.c:3 if(a)"), ("demo.c:3", Some("(a)")));
         assert_eq!(split_condition("iffy"), ("iffy", None));
         assert_eq!(split_condition("main if"), ("main", Some("")));
+    }
+
+    #[test]
+    fn templates_and_arguments() {
+        let split = Some(("demo.c:3", "\"a, b %d\", f[1,2], 'x'"));
+        assert_eq!(split_template("demo.c:3, \"a, b %d\", f[1,2], 'x'"), split);
+        assert_eq!(split_template("demo.c:3 \"a\""), None);
+        assert_eq!(split_template("demo.c:3"), None);
+        assert_eq!(arguments("a, f[1,2], \"x, \\\" y\", ','"), ["a", "f[1,2]", "\"x, \\\" y\"", "','"]);
+        assert_eq!(arguments(""), [""]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use symbols::Type;
 use trace::ThreadId;
 
 use crate::linespec::Linespec;
+use crate::printf::Template;
 
 /// Numbers from here on are the engine's own, never shown.
 pub(crate) const INTERNAL: u32 = 1 << 30;
@@ -69,12 +70,15 @@ pub(crate) struct Point {
     pub(crate) hits: u64,
     /// Only this thread.
     pub(crate) thread: Option<ThreadId>,
+    /// It prints this and does not stop.
+    pub(crate) template: Option<Template>,
 }
 
 impl Point {
     /// Type as `info breakpoints` shows it.
     pub(crate) fn type_name(&self) -> &'static str {
         match &self.kind {
+            Kind::Break { .. } if self.template.is_some() => "dprintf",
             Kind::Break { .. } => "breakpoint",
             Kind::Watch(watched) => watched.name(),
         }
@@ -123,6 +127,7 @@ impl Points {
             ignore: 0,
             hits: 0,
             thread: None,
+            template: None,
         });
         &mut self.all[index]
     }
@@ -167,6 +172,7 @@ impl Points {
                             id: point.id,
                             address: place.address,
                             image,
+                            condition: None,
                         };
                         places.iter().map(point).collect::<Vec<_>>()
                     };

@@ -5,10 +5,12 @@
 
 use symbols::{Context, Memory, Symbols, Value};
 use trace::ThreadId;
-use tracer::{Direction, Hit, Judge, Session, Verdict};
+use tracer::{Direction, Hit, Judge, Session, TracerError, Verdict};
 
 use crate::history::Values;
+use crate::logpoints::LOG_BYTES_MAX;
 use crate::points::{INTERNAL, Kind, Points, Scope, Watched};
+use crate::printf::Template;
 use crate::spaces::{self, Spaces, ThreadMemory};
 
 /// What must hold at a stop of the engine's own.
@@ -52,6 +54,8 @@ pub(crate) struct Referee<'a> {
     pub(crate) wanted: Vec<u32>,
     /// The user wants to stop: hits that come in quick succession leave the session no time to see it.
     pub(crate) interrupted: bool,
+    /// What log points print.
+    pub(crate) logged: &'a mut String,
 }
 
 impl Judge for Referee<'_> {
@@ -59,7 +63,8 @@ impl Judge for Referee<'_> {
         let wanted: Vec<u32> =
             hit.ids.iter().copied().filter(|id| self.is_wanted(session, hit, *id)).collect();
         if wanted.is_empty() {
-            self.interrupted = self.direction == Direction::Forward && session.interrupt().is_requested();
+            let enough = session.interrupt().is_requested() || self.logged.len() > LOG_BYTES_MAX;
+            self.interrupted = self.direction == Direction::Forward && enough;
             return if self.interrupted { Verdict::Stop } else { Verdict::Pass };
         }
         self.wanted = wanted;
@@ -114,7 +119,20 @@ impl Referee<'_> {
                 }
             }
         }
-        self.count(id)
+        let stops = self.count(id);
+        let template = self.points.get(id).and_then(|point| point.template.clone());
+        match template.filter(|_| stops && self.direction == Direction::Forward) {
+            Some(template) => {
+                self.log(session, hit.thread, &template);
+                false
+            }
+            None => stops,
+        }
+    }
+
+    fn log(&mut self, session: &Session, thread: ThreadId, template: &Template) {
+        let text = self.with_context(session, thread, |context| template.fill(context));
+        self.logged.push_str(&text.unwrap_or_else(|error| format!("<{error}>\n")));
     }
 
     /// Counts a hit, and says whether it stops.
@@ -136,13 +154,23 @@ impl Referee<'_> {
         thread: ThreadId,
         condition: &str,
     ) -> Result<bool, String> {
-        let symbols = self.spaces.symbols(session, thread).map_err(|error| error.to_string())?;
-        let registers = spaces::registers(session, thread).map_err(|error| error.to_string())?;
+        let truth = self.with_context(session, thread, |context| truth_of(context, condition));
+        truth.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Asks something of the context of the innermost frame.
+    fn with_context<T>(
+        &mut self,
+        session: &Session,
+        thread: ThreadId,
+        ask: impl FnOnce(&Context<'_>) -> T,
+    ) -> Result<T, TracerError> {
+        let symbols = self.spaces.symbols(session, thread)?;
+        let registers = spaces::registers(session, thread)?;
         let memory = ThreadMemory { session, thread };
         let frame = spaces::innermost(&symbols, &registers, &memory);
         let lookup = |name: &str| self.values.lookup(name);
-        let context = Context::new(&symbols, &memory, frame.as_ref()).with_convenience(&lookup);
-        truth_of(&context, condition).map_err(|error| error.to_string())
+        Ok(ask(&Context::new(&symbols, &memory, frame.as_ref()).with_convenience(&lookup)))
     }
 }
 

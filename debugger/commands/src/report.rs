@@ -36,6 +36,7 @@ impl Debugger {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         reply.set("stop", json!({ "reason": halt.reason() }));
+        self.flush_log(reply);
         let guilty = self.go_to_the_write(halt, direction)?;
         self.say_thread(before, reply);
         let whole = match halt {

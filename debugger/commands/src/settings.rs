@@ -28,12 +28,20 @@ pub(crate) struct Settings {
     source_hints: u32,
     /// The backtrace goes on behind `main`.
     pub(crate) past_main: bool,
+    /// Conditions of breakpoints are evaluated here at every visit, not inside the process.
+    pub(crate) conditions_by_host: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let stopping = STOPPING.iter().fold(0, |bits, signal| bits | bit(*signal));
-        Self { flavour: Flavour::default(), stopping, source_hints: 0, past_main: false }
+        Self {
+            flavour: Flavour::default(),
+            stopping,
+            source_hints: 0,
+            past_main: false,
+            conditions_by_host: false,
+        }
     }
 }
 
@@ -80,6 +88,15 @@ impl Debugger {
                     return Err(CommandError::other("usage: set backtrace past-main [on|off]"));
                 }
                 self.settings.past_main = value != "off";
+                return Ok(Flow::Continue);
+            }
+            "breakpoint" if rest.starts_with("condition-evaluation") => {
+                let (_, value) = parse::first_word(rest);
+                self.settings.conditions_by_host = match value {
+                    "host" => true,
+                    "" | "auto" | "target" => false,
+                    _ => return Err(CommandError::other("condition-evaluation is auto, target or host")),
+                };
                 return Ok(Flow::Continue);
             }
             // Scripts written for gdb set these; they mean nothing here.

@@ -92,6 +92,15 @@ impl Symbols {
         Some(step.caller)
     }
 
+    /// The innermost frame that a thread at `pc` would have, without registers: for questions about the code alone.
+    pub fn frame_at(&self, pc: u64) -> Option<Frame> {
+        let registers = Arc::new(Registers::default());
+        let physical = Physical { pc, lookup_pc: pc, cfa: None, signal: false, registers, caller: None };
+        let mut frames = Vec::new();
+        self.expand(&mut frames, physical);
+        frames.into_iter().next()
+    }
+
     fn expand(&self, frames: &mut Vec<Frame>, physical: Physical) {
         let levels = self.levels(physical.lookup_pc);
         let outermost = levels.last().and_then(|level| level.die.clone());

@@ -76,29 +76,13 @@ impl Machine<'_> {
         constant(value, size).ok_or(Missing::OptimizedOut)
     }
 
-    /// The expression of an attribute: itself, or the entry of its location list that covers the pc.
     fn expression(
         &self,
         module: &Module,
         unit: u32,
         value: AttributeValue<R>,
     ) -> Result<Expression<R>, Missing> {
-        match value {
-            AttributeValue::Exprloc(expression) => return Ok(expression),
-            AttributeValue::Block(bytes) => return Ok(Expression(bytes)),
-            _ => {}
-        }
-        let debug = module.debug().ok_or(Missing::OptimizedOut)?;
-        let pc = module.to_file(self.pc.ok_or(Missing::OptimizedOut)?);
-        let unit = debug.unit(unit).ok_or(Missing::OptimizedOut)?;
-        let list = debug.dwarf.attr_locations(unit, value)?;
-        let mut list = list.ok_or(Missing::OptimizedOut)?;
-        while let Some(entry) = list.next()? {
-            if entry.range.begin <= pc && pc < entry.range.end {
-                return Ok(entry.data);
-            }
-        }
-        Err(Missing::OptimizedOut)
+        expression_at(module, unit, value, self.pc)
     }
 
     fn place(
@@ -251,6 +235,31 @@ impl Machine<'_> {
             _ => Err(Missing::OptimizedOut),
         }
     }
+}
+
+/// The expression of an attribute: itself, or the entry of its location list that covers the pc.
+pub(crate) fn expression_at(
+    module: &Module,
+    unit: u32,
+    value: AttributeValue<R>,
+    pc: Option<u64>,
+) -> Result<Expression<R>, Missing> {
+    match value {
+        AttributeValue::Exprloc(expression) => return Ok(expression),
+        AttributeValue::Block(bytes) => return Ok(Expression(bytes)),
+        _ => {}
+    }
+    let debug = module.debug().ok_or(Missing::OptimizedOut)?;
+    let pc = module.to_file(pc.ok_or(Missing::OptimizedOut)?);
+    let unit = debug.unit(unit).ok_or(Missing::OptimizedOut)?;
+    let list = debug.dwarf.attr_locations(unit, value)?;
+    let mut list = list.ok_or(Missing::OptimizedOut)?;
+    while let Some(entry) = list.next()? {
+        if entry.range.begin <= pc && pc < entry.range.end {
+            return Ok(entry.data);
+        }
+    }
+    Err(Missing::OptimizedOut)
 }
 
 /// One expression's questions.

@@ -94,13 +94,9 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn value_of_die(&self, die: &ModuleDie) -> Value {
-        let Some(debug) = die.module.debug() else {
+        let Some(ty) = self.type_of_die(die) else {
             return Value::missing(Type::Void, crate::Missing::OptimizedOut);
         };
-        let target = debug.inherited(die.at, dw::DW_AT_type);
-        let target = target.and_then(|(at, value)| debug.target(at.unit, value));
-        let ty = target
-            .map_or(Type::Void, |at| Type::described(ModuleDie { module: Arc::clone(&die.module), at }));
         let first = self.symbols.modules().first();
         let executable = first.is_some_and(|first| Arc::ptr_eq(&first.image, &die.module.image));
         let frame = self.frame;
@@ -118,19 +114,36 @@ impl<'a> Context<'a> {
         Value::of_place(ty, machine.variable(&die.module, die.at, size))
     }
 
+    /// The type of the variable that `die` describes; None without debug information.
+    pub(crate) fn type_of_die(&self, die: &ModuleDie) -> Option<Type> {
+        let debug = die.module.debug()?;
+        let target = debug.inherited(die.at, dw::DW_AT_type);
+        let target = target.and_then(|(at, value)| debug.target(at.unit, value));
+        let described = |at| Type::described(ModuleDie { module: Arc::clone(&die.module), at });
+        Some(target.map_or(Type::Void, described))
+    }
+
     /// A local of this name: the innermost one.
     pub(crate) fn local(&self, name: &str) -> Option<Value> {
+        self.local_die(name).map(|die| self.value_of_die(&die))
+    }
+
+    pub(crate) fn local_die(&self, name: &str) -> Option<ModuleDie> {
         let found = self.variables().into_iter().rev().find(|variable| variable.name == name)?;
         let debug = found.die.module.debug()?;
         // `extern int x;` inside a block only points to the global.
         if debug.die(found.die.at).is_some_and(|die| die.has_attr(dw::DW_AT_declaration)) {
             return None;
         }
-        Some(self.value_of(&found))
+        Some(found.die)
     }
 
     /// A global of this name: one of the frame's own unit before others.
     pub(crate) fn global(&self, name: &str) -> Option<Value> {
+        self.global_die(name).map(|die| self.value_of_die(&die))
+    }
+
+    pub(crate) fn global_die(&self, name: &str) -> Option<ModuleDie> {
         let found = self.symbols.globals(name);
         let here = self.frame.and_then(|frame| frame.function.as_ref());
         let near = |global: &&GlobalAt| {
@@ -140,7 +153,7 @@ impl<'a> Context<'a> {
         };
         let exact = found.iter().find(|global| global.name.as_ref() == name);
         let chosen = found.iter().find(near).or(exact).or(found.first())?;
-        Some(self.value_of_global(chosen))
+        Some(chosen.die.clone())
     }
 
     /// Whether the frame's code is Rust.

@@ -178,7 +178,7 @@ fn template(ty: &Type, index: usize) -> Option<Type> {
 }
 
 /// The text of a value that is one: strings of the languages, `char *`, arrays of characters.
-pub(crate) fn text_of(value: &Value, memory: &dyn Memory) -> Result<Option<Vec<u8>>, Missing> {
+pub fn text_of(value: &Value, memory: &dyn Memory) -> Result<Option<Vec<u8>>, Missing> {
     if let Some(Shape::Text { address, len }) = shape(value, memory)? {
         let len = len.min(memory::TEXT_BYTES_MAX as u64) as usize;
         return Ok(Some(memory::read_bytes(memory, address, len)?));

@@ -67,6 +67,39 @@ fn by_rules(module: &Module, lookup: u64, registers: &Registers, memory: &dyn Me
     apply(&debug_frame, &fde, &bases, module, address, registers, memory)
 }
 
+/// How the canonical frame address is computed at a place of a function: a register and what is added to it.
+pub(crate) fn cfa_rule(module: &Module, lookup: u64) -> Option<(u16, i64)> {
+    let address = module.to_file(lookup);
+    let bases = bases(module);
+    if let Some(section) = module.image.section(".eh_frame") {
+        let eh_frame = gimli::EhFrame::from(EndianSlice::new(section.data, LittleEndian));
+        let fde = fde_by_header(module, &eh_frame, &bases, address)
+            .or_else(|| eh_frame.fde_for_address(&bases, address, gimli::EhFrame::cie_from_offset).ok());
+        if let Some(fde) = fde {
+            return rule_of(&eh_frame, &fde, &bases, address);
+        }
+    }
+    let section = module.image.section(".debug_frame")?;
+    let mut debug_frame = gimli::DebugFrame::from(EndianSlice::new(section.data, LittleEndian));
+    debug_frame.set_address_size(8);
+    let fde = debug_frame.fde_for_address(&bases, address, gimli::DebugFrame::cie_from_offset).ok()?;
+    rule_of(&debug_frame, &fde, &bases, address)
+}
+
+fn rule_of<S: UnwindSection<R>>(
+    section: &S,
+    fde: &FrameDescriptionEntry<R>,
+    bases: &BaseAddresses,
+    address: u64,
+) -> Option<(u16, i64)> {
+    let mut context = UnwindContext::new();
+    let row = fde.unwind_info_for_address(section, bases, &mut context, address).ok()?;
+    match row.cfa() {
+        CfaRule::RegisterAndOffset { register, offset } => Some((register.0, *offset)),
+        CfaRule::Expression(_) => None,
+    }
+}
+
 fn bases(module: &Module) -> BaseAddresses {
     let address = |name| module.image.section(name).map_or(0, |section| section.address);
     BaseAddresses::default()

@@ -9,6 +9,8 @@
 //! - **The slow tier** runs when the sum is equal. It saves the flags with `lahf; seto al` (restored with
 //!   `add al, 0x7f; sahf`), compares registers, flags and lines one by one, and counts if asked to.
 //!
+//! A predicate has a tier of its own, in `evaluate`.
+//!
 //! The data part lies on pages of its own: a store near running code makes the processor discard its pipeline (Intel
 //! SDM volume 3, 13.6).
 
@@ -18,6 +20,7 @@ use iced_x86::{
 
 use crate::assemble::{Assembler, Label, SLOT, Target};
 use crate::condition::{Condition, GeneralRegisters, REGISTERS};
+use crate::evaluate;
 use crate::{LINE_BYTES, LINE_HASH_MULTIPLIER};
 
 /// How many registers the fast tier sums up.
@@ -49,12 +52,12 @@ pub(crate) mod slot {
 }
 
 /// Places in the finished code, as offsets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     /// Behind the int3.
     pub(crate) hit: u64,
-    /// The instruction that reads a line, and where to go on if it faults.
-    pub(crate) line_read: Option<(u64, u64)>,
+    /// The instructions that read the program's memory, and where to go on if they fault.
+    pub(crate) reads: Vec<(u64, u64)>,
 }
 
 /// The labels between check and copy.
@@ -89,12 +92,22 @@ pub(crate) fn data(condition: &Condition, returns: &[u64]) -> Vec<u8> {
     data
 }
 
-/// The jump that `jrcxz` reaches, then the fast tier. What follows must be the copy.
-pub(crate) fn fast(a: &mut Assembler, condition: &Condition, order: &[usize; 16], data: u64, labels: Labels) {
+/// The jump that `jrcxz` reaches, then the fast tier. What follows must be the copy. Returns the offsets of the reads of
+/// the program's memory.
+pub(crate) fn fast(
+    a: &mut Assembler,
+    condition: &Condition,
+    order: &[usize; 16],
+    data: u64,
+    labels: Labels,
+) -> Vec<u64> {
     let island = a.label();
     a.bind(island);
     a.jump(Target::Label(labels.slow));
     a.raw(&[0xcc; ISLAND_BYTES as usize - 5]);
+    if let Condition::Holds { predicate, .. } = condition {
+        return evaluate::fast(a, predicate, data, labels);
+    }
     a.store(data + slot::RCX, Register::RCX);
     match condition.pattern() {
         Some((registers, _)) => sum(a, &order[..SUMMED_REGISTERS], &registers.by_number()),
@@ -102,6 +115,7 @@ pub(crate) fn fast(a: &mut Assembler, condition: &Condition, order: &[usize; 16]
     }
     a.short(&[0xe3], island);
     a.load(Register::RCX, data + slot::RCX);
+    Vec::new()
 }
 
 /// rcx = --counter.
@@ -146,14 +160,18 @@ fn lea(
     Instruction::with2(code, target, operand)
 }
 
-/// The slow tier, behind the copy. On entry rcx is in its slot.
+/// The slow tier, behind the copy. On entry rcx is in its slot. `reads` is what [`fast`] returned.
 pub(crate) fn slow(
     a: &mut Assembler,
     condition: &Condition,
     order: &[usize; 16],
     data: u64,
     labels: Labels,
+    reads: &[u64],
 ) -> Places {
+    if let Condition::Holds { predicate, .. } = condition {
+        return evaluate::slow(a, predicate, data, labels, reads);
+    }
     let mut places = Places::default();
     a.bind(labels.slow);
     let Some((registers, lines)) = condition.pattern() else {
@@ -165,7 +183,7 @@ pub(crate) fn slow(
     save_flags(a, data);
     compare_registers(a, registers, order, data, miss);
     if !lines.is_empty() {
-        places.line_read = Some(compare_lines(a, lines.len(), data, miss));
+        places.reads.push(compare_lines(a, lines.len(), data, miss));
     }
     if condition.count().is_some() {
         a.add_slot(Instruction::with2(Code::Sub_rm64_imm8, SLOT, 1), data + slot::COUNTER);
@@ -180,7 +198,7 @@ pub(crate) fn slow(
 }
 
 /// The int3 and the way on.
-fn trap(a: &mut Assembler, labels: Labels) -> u64 {
+pub(crate) fn trap(a: &mut Assembler, labels: Labels) -> u64 {
     a.raw(&[0xcc]);
     let hit = a.here();
     a.jump(Target::Label(labels.resume));
@@ -190,13 +208,22 @@ fn trap(a: &mut Assembler, labels: Labels) -> u64 {
 /// ax = flags; rax is in its slot.
 fn save_flags(a: &mut Assembler, data: u64) {
     a.store(data + slot::RAX, Register::RAX);
+    flags_to_ax(a);
+}
+
+pub(crate) fn flags_to_ax(a: &mut Assembler) {
     a.add(Ok(Instruction::with(Code::Lahf)));
     a.add(Instruction::with1(Code::Seto_rm8, Register::AL));
 }
 
-fn restore_flags(a: &mut Assembler, data: u64) {
+/// Changes al.
+pub(crate) fn flags_from_ax(a: &mut Assembler) {
     a.add(Instruction::with2(Code::Add_AL_imm8, Register::AL, 0x7f));
     a.add(Ok(Instruction::with(Code::Sahf)));
+}
+
+fn restore_flags(a: &mut Assembler, data: u64) {
+    flags_from_ax(a);
     a.load(Register::RAX, data + slot::RAX);
     a.load(Register::RCX, data + slot::RCX);
 }

@@ -2,6 +2,8 @@
 
 use iced_x86::Register;
 
+use crate::predicate::Predicate;
+
 /// The flags a stub compares, as bits of RFLAGS: CF, PF, AF, ZF, SF and OF (Intel SDM volume 1, 3.4.3.1).
 ///
 /// DF is left to the caller: without the stack there is no way to read it.
@@ -95,6 +97,14 @@ pub enum Condition {
         /// As in [`Condition::Count`].
         n: u64,
     },
+    /// A visit at which the predicate holds or needs memory that cannot be read, and the `n`-th visit from now in any
+    /// case. The counter goes down by one at every visit.
+    Holds {
+        /// What is asked.
+        predicate: Predicate,
+        /// As in [`Condition::Count`].
+        n: u64,
+    },
 }
 
 impl Condition {
@@ -103,14 +113,14 @@ impl Condition {
             Self::Match { registers, lines } | Self::MatchCount { registers, lines, .. } => {
                 Some((registers, lines))
             }
-            Self::Count { .. } => None,
+            Self::Count { .. } | Self::Holds { .. } => None,
         }
     }
 
     pub(crate) fn count(&self) -> Option<u64> {
         match self {
             Self::Match { .. } => None,
-            Self::Count { n } | Self::MatchCount { n, .. } => Some(*n),
+            Self::Count { n } | Self::MatchCount { n, .. } | Self::Holds { n, .. } => Some(*n),
         }
     }
 

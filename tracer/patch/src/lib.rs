@@ -8,19 +8,22 @@
 //! Start at [`plan`], which gives a [`Stub`]; [`Condition`] says when it stops the thread. The parts:
 //! `window` decodes the instructions that the jump overwrites and says which must not be moved, `place` finds where
 //! the trampoline may lie so that the jump's own bytes trap, `relocate` copies the overwritten instructions, `check`
-//! writes the comparison, `assemble` turns both into bytes.
+//! writes the comparison, `evaluate` that of a `predicate`, `assemble` turns both into bytes.
 
 mod assemble;
 mod check;
 mod condition;
+mod evaluate;
 mod hook;
 mod place;
+mod predicate;
 mod relocate;
 mod stub;
 mod window;
 
 pub use condition::{ARITHMETIC_FLAGS, Condition, GeneralRegisters, LINES_MAX};
 pub use hook::{Hook, hook};
+pub use predicate::{Operation, Predicate, ReadMemory, RegisterNumber, Relation, Size, Term, Width};
 pub use stub::{Stub, plan};
 pub use window::{JUMP_BYTES, NEIGHBOURHOOD_BYTES, Refusal, is_quiet, is_quiet_hook, plantable};
 

@@ -36,8 +36,8 @@ pub struct Stub {
     /// Offset in `trampoline_bytes` of the 64-bit counter, little endian: how many visits (or matching visits) are left
     /// until the stub stops. May be read and set whenever the thread is stopped. Unused by [`Condition::Match`].
     pub counter: u64,
-    /// Rip when the check reads a line that is not mapped, and where to set rip to treat that as a difference.
-    line_read: Option<(u64, u64)>,
+    /// Rip when the check reads what is not mapped, and where to set rip then.
+    reads: Vec<(u64, u64)>,
     /// Instruction boundaries of the trampoline at which the state is the program's own: (rip, the program's rip).
     places: Vec<(u64, u64)>,
     /// Starts of instructions inside the overwritten bytes, and their copies.
@@ -69,10 +69,11 @@ impl Stub {
         })
     }
 
-    /// Where to set rip when the stub itself raised SIGSEGV or SIGBUS at `rip`, because a line to compare cannot be
-    /// read: the visit then counts as one that does not match. None for every other fault.
-    pub fn unreadable_line(&self, rip: u64) -> Option<u64> {
-        self.line_read.filter(|(read, _)| *read == rip).map(|(_, way_out)| way_out)
+    /// Where to set rip when the stub itself raised SIGSEGV or SIGBUS at `rip`, because memory that it looks at cannot
+    /// be read: a visit with an unreadable line then counts as one that does not match; one whose predicate needs what
+    /// is unreadable stops. None for every other fault.
+    pub fn unreadable(&self, rip: u64) -> Option<u64> {
+        self.reads.iter().find(|(read, _)| *read == rip).map(|(_, way_out)| *way_out)
     }
 
     /// Whether `rip` lies in the trampoline.
@@ -105,6 +106,11 @@ pub fn plan(
     if lines > LINES_MAX {
         return Err(Refusal::TooManyLines(lines));
     }
+    if let Condition::Holds { predicate, .. } = condition
+        && !predicate.fits()
+    {
+        return Err(Refusal::TooComplex);
+    }
     let window = Window::decode(site, code)?;
     let data_bytes = slot::LINES + lines as u64 * 16;
     let placement = place::find(&window, data_bytes, free).ok_or(Refusal::NoRoom(site))?;
@@ -116,11 +122,11 @@ fn build(window: &Window, code: &[u8], condition: &Condition, placement: &Placem
     let order = check::order(window.site, code);
     let mut a = Assembler::default();
     let labels = Labels { slow: a.label(), resume: a.label() };
-    check::fast(&mut a, condition, &order, data, labels);
+    let reads = check::fast(&mut a, condition, &order, data, labels);
     a.bind(labels.resume);
     let resume_rip = trampoline + a.here();
     let copy = relocate::copy(&mut a, window, data);
-    let places = check::slow(&mut a, condition, &order, data, labels);
+    let places = check::slow(&mut a, condition, &order, data, labels, &reads);
     let mut bytes = a.finish(trampoline)?;
     if bytes.len() as u64 > CODE_BYTES_MAX {
         return Err(format!("{} bytes of code", bytes.len()));
@@ -147,7 +153,7 @@ fn build(window: &Window, code: &[u8], condition: &Condition, placement: &Placem
         hit_rip,
         resume_rip,
         counter: data_offset + slot::COUNTER,
-        line_read: places.line_read.map(|(read, way_out)| (trampoline + read, trampoline + way_out)),
+        reads: places.reads.iter().map(|(read, out)| (trampoline + read, trampoline + out)).collect(),
         places: at_site.into_iter().chain(copied).collect(),
         entries: entries
             .map(|(offset, index)| (window.site + offset as u64, trampoline + copy.starts[index]))

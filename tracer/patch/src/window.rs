@@ -30,6 +30,9 @@ pub enum Refusal {
     /// More than [`LINES_MAX`](crate::LINES_MAX) lines.
     #[error("{0} lines of memory to compare: pass fewer")]
     TooManyLines(usize),
+    /// The predicate needs more code or registers than a trampoline has.
+    #[error("the condition is too complex: split it")]
+    TooComplex,
     /// The trampoline could not be encoded. A bug here.
     #[error("the trampoline of {site:#x} could not be encoded: {reason}")]
     Encoding {

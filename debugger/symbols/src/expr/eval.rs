@@ -98,7 +98,7 @@ impl Context<'_> {
     }
 
     /// A constant of an enumeration of the frame's own unit.
-    fn enumerator(&self, name: &str) -> Option<Value> {
+    pub(super) fn enumerator(&self, name: &str) -> Option<Value> {
         let here = self.frame?.function.as_ref()?;
         let debug = here.module.debug()?;
         let parts = names::components(name);
@@ -119,7 +119,7 @@ impl Context<'_> {
         })
     }
 
-    fn function(&self, name: &str) -> Option<Value> {
+    pub(super) fn function(&self, name: &str) -> Option<Value> {
         let function = self.symbols.functions(name).into_iter().find(|function| !function.inlined)?;
         let debug = function.module.debug();
         let address = function.module.to_file(function.entry);
@@ -137,7 +137,7 @@ impl Context<'_> {
     }
 
     /// Without debug information a variable is a number of its symbol's size.
-    fn data_symbol(&self, name: &str) -> Option<Value> {
+    pub(super) fn data_symbol(&self, name: &str) -> Option<Value> {
         let (address, size) = self.symbols.data_symbol(name)?;
         let size = if matches!(size, 1 | 2 | 4 | 8) { size } else { 4 };
         Some(Value::at(Type::scalar("<data variable, no debug info>", Encoding::Signed, size), address))

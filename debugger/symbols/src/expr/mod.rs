@@ -1,11 +1,15 @@
 //! Expressions of the prompt: a C core with the parts of Rust that are of use for looking at data.
 //! They read the program and never change it. `lexer` makes tokens, `parser` a tree, `eval` walks it.
+//! `lower` makes a condition into a test that needs no symbols.
 
 mod casts;
 mod eval;
 mod lexer;
+mod lower;
 mod operators;
 mod parser;
+
+pub use lower::{Arithmetic, Comparison, Test, Word};
 
 use crate::memory::Memory;
 use crate::scope::Context;

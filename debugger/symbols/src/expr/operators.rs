@@ -239,7 +239,7 @@ fn is_plain_number(scalar: &Scalar) -> bool {
 }
 
 /// C's promotion of small types to `int`; Rust's numbers stay what they are.
-fn promoted(value: &Value) -> Type {
+pub(super) fn promoted(value: &Value) -> Type {
     let scalar = scalar_of(value);
     if is_plain_number(&scalar) && (scalar.size >= 4 || value.ty.is_rust()) {
         return if matches!(value.ty.kind(), Kind::Enum(_)) {
@@ -255,7 +255,7 @@ fn promoted(value: &Value) -> Type {
 }
 
 /// The type of both operands of an arithmetic operator. A literal takes the type of what it meets in Rust.
-fn common(left: &Value, right: &Value) -> Type {
+pub(super) fn common(left: &Value, right: &Value) -> Type {
     match (left.ty.is_rust(), right.ty.is_rust()) {
         (true, false) if is_plain_number(&scalar_of(left)) => return left.ty.clone(),
         (false, true) if is_plain_number(&scalar_of(right)) => return right.ty.clone(),

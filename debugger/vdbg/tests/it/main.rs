@@ -1,6 +1,7 @@
 //! The binary from outside: transcripts of sessions, exit statuses, messages.
 
 mod bad_input;
+mod conditions;
 mod support;
 mod terminal;
 mod transcripts;

@@ -180,6 +180,7 @@ impl World {
             Effect::Memory(ops) => {
                 // Breakpoints in code that goes away must not be put back into what comes.
                 self.set_breakpoints(event.space, &[])?;
+                self.clear_sentries(event.space)?;
                 for op in ops {
                     self.memory_op(trace, event.space, op)?;
                 }

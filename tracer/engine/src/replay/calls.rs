@@ -12,6 +12,7 @@ use agent::control;
 use patch::Hook;
 use trace::{CallsRun, Registers, SpaceId, ThreadId, registers_at_entry};
 
+use super::planted::Extras;
 use super::position::Position;
 use super::run::Ran;
 use super::session::Session;
@@ -50,6 +51,12 @@ impl Serving {
             let lost: Vec<Range<u64>> = self.arenas.extract_if(.., |arena| touches(arena)).collect();
             self.hooks.retain(|_, hook| !lost.iter().any(|arena| arena.contains(&hook.trampoline)));
         }
+    }
+
+    /// Nothing of it lies in a range.
+    pub(crate) fn leaves_free(&self, range: &Range<u64>) -> bool {
+        let touches = |ours: &Range<u64>| ours.start < range.end && range.start < ours.end;
+        !(self.mapped && touches(&(agent::CODE_START..agent::SHARED_END)) || self.arenas.iter().any(touches))
     }
 
     fn of_trampoline(&self, address: u64) -> Option<&Hook> {
@@ -121,7 +128,7 @@ impl Session {
             }
         }
         self.world.move_threads(space, &sites, Hook::copy_of)?;
-        self.prepare(thread, guard, &[], &[])?;
+        self.prepare(thread, guard, Extras::stepping(), &[])?;
         Ok(Some(Served { thread, space, first: events.start, sites }))
     }
 

@@ -1,11 +1,13 @@
 //! Replay: the processes of a recording, brought to any position of it.
 //!
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
-//! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`travel`] goes forward, [`reverse`] goes back.
+//! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`planted`]
+//! evaluates conditions inside the process, [`travel`] goes forward, [`reverse`] goes back.
 
 mod apply;
 mod calls;
 mod layout;
+mod planted;
 mod point;
 mod position;
 mod reverse;
@@ -14,6 +16,7 @@ mod session;
 mod travel;
 mod world;
 
+pub use patch::{Operation, Predicate, RegisterNumber, Relation, Size, Term, Width};
 pub use position::{Leg, Position};
 pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};

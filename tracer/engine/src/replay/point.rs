@@ -243,7 +243,7 @@ fn pass(world: &World, thread: ThreadId, planted: &Planted) -> Result<(), Tracer
     world.set_registers(thread, &Registers { rip: planted.stub.resume_rip, ..registers })
 }
 
-fn general(registers: &Registers) -> GeneralRegisters {
+pub(crate) fn general(registers: &Registers) -> GeneralRegisters {
     GeneralRegisters {
         rax: registers.rax,
         rcx: registers.rcx,

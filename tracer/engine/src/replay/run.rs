@@ -7,7 +7,8 @@ use std::time::Instant;
 use patch::{Condition, Stub};
 use trace::{Registers, ThreadId};
 
-use super::world::{SERVICE_PAGE, World, settled};
+use super::planted::Met;
+use super::world::{SERVICE_PAGE, Space, World, settled};
 use super::{Interrupt, Watch};
 use crate::TracerError;
 use crate::sys::ptrace::{self, Resume, SignalInfo, Wait};
@@ -40,6 +41,7 @@ pub(crate) enum Extent {
 }
 
 /// A stub that is planted.
+#[derive(Clone, Debug)]
 pub(crate) struct Planted {
     pub(crate) stub: Stub,
     start: u64,
@@ -73,6 +75,7 @@ impl World {
             // Where stops come quickly one after the other, no wait would ever look.
             return Ok(Ran::Interrupted);
         }
+        self.leave_sentry(id)?;
         if let Some(ran) = self.leave_breakpoint(id, real, extent, interrupt)? {
             return Ok(ran);
         }
@@ -157,14 +160,16 @@ impl World {
 
     fn interrupted(&mut self, id: ThreadId, stubs: &[&Planted]) -> Result<Option<Ran>, TracerError> {
         let registers = self.registers(id)?;
-        let Some(planted) = stubs.iter().find(|planted| planted.contains(registers.rip)) else {
-            return Ok(Some(Ran::Interrupted));
+        let around = match stubs.iter().find(|planted| planted.contains(registers.rip)) {
+            Some(planted) => Some((*planted).clone()),
+            None => self.sentry_around(id, registers.rip)?.cloned(),
         };
+        let Some(planted) = around else { return Ok(Some(Ran::Interrupted)) };
         if let Some(rip) = planted.stub.original_rip(registers.rip) {
             self.set_registers(id, &Registers { rip, ..registers })?;
             return Ok(Some(Ran::Interrupted));
         }
-        self.leave_check(id, planted)
+        self.leave_check(id, &planted)
     }
 
     /// Steps a thread that was interrupted in the middle of a check out of it.
@@ -200,6 +205,11 @@ impl World {
             // Sent to the replay process from outside: no input of the recording.
             return Ok(None);
         }
+        match self.met_sentry(id, info)? {
+            Met::Stop(ran) => return Ok(Some(ran)),
+            Met::GoesOn => return Ok(None),
+            Met::Other => {}
+        }
         let registers = self.registers(id)?;
         for (index, planted) in stubs.iter().enumerate() {
             if registers.rip == planted.stub.hit_rip && info.signal() == libc::SIGTRAP {
@@ -207,7 +217,7 @@ impl World {
                 return Ok(Some(Ran::Stub(index)));
             }
             let stub = &planted.stub;
-            let aside = stub.entry_into_middle(registers.rip).or_else(|| stub.unreadable_line(registers.rip));
+            let aside = stub.entry_into_middle(registers.rip).or_else(|| stub.unreadable(registers.rip));
             if let Some(rip) = aside {
                 self.set_registers(id, &Registers { rip, ..registers })?;
                 return Ok(None);
@@ -302,16 +312,18 @@ impl World {
         let read = self.read_memory(self.task(id)?.space, site, &mut code).unwrap_or(0);
         let overlaps = |address: u64| (site..site + patch::JUMP_BYTES as u64).contains(&address);
         let other_overlaps = |other: &Planted| other.stub.site.abs_diff(site) < patch::JUMP_BYTES as u64;
-        if home.planted.keys().any(|address| overlaps(*address))
-            || others.iter().any(|other| other_overlaps(other))
-        {
+        let stubs = || others.iter().copied().chain(home.sentries.iter().map(|sentry| &sentry.planted));
+        if home.planted.keys().any(|address| overlaps(*address)) || stubs().any(other_overlaps) {
             return Ok(None);
         }
         let clear = |start: u64, end: u64| {
-            others.iter().all(|other| end <= other.start || other.start + other.len <= start)
+            stubs().all(|other| end <= other.start || other.start + other.len <= start)
         };
         let free = |start: u64, end: u64| {
-            start >= SERVICE_PAGE + PAGE && clear(start, end) && home.layout.is_free(start, end)
+            start >= SERVICE_PAGE + PAGE
+                && clear(start, end)
+                && home.layout.is_free(start, end)
+                && home.serving.leaves_free(&(start..end))
         };
         let Ok(stub) = patch::plan(site, &code[..read], condition, &free) else { return Ok(None) };
         let (start, end) = stub.pages;
@@ -327,17 +339,12 @@ impl World {
 
     /// Takes a stub away. The thread must not stand inside it.
     pub(crate) fn unplant(&mut self, id: ThreadId, planted: &Planted) -> Result<(), TracerError> {
-        let home = self.space(self.task(id)?.space)?;
-        let failed = TracerError::system("take a stub away");
-        home.shell.memory.write(planted.stub.site, &planted.stub.original).map_err(&failed)?;
-        home.shell.call(libc::SYS_munmap, [planted.start, planted.len, 0, 0, 0, 0]).map_err(&failed)?;
-        Ok(())
+        self.space(self.task(id)?.space)?.unplant(planted)
     }
 
     /// How many visits are left until a counting stub stops.
     pub(crate) fn counter(&self, id: ThreadId, planted: &Planted) -> Result<u64, TracerError> {
-        let address = planted.stub.trampoline + planted.stub.counter;
-        self.memory_of(id)?.word(address).map_err(TracerError::system("read a counter"))
+        self.memory_of(id)?.word(planted.counter_address()).map_err(TracerError::system("read a counter"))
     }
 
     fn planted(&self, space: trace::SpaceId) -> Result<&BTreeMap<u64, u8>, TracerError> {
@@ -374,7 +381,7 @@ impl World {
         Ok(())
     }
 
-    /// Reads memory as the program sees it: without our breakpoints.
+    /// Reads memory as the program sees it: without our breakpoints and sentries.
     pub(crate) fn read_memory(
         &self,
         space: trace::SpaceId,
@@ -388,12 +395,33 @@ impl World {
         for (at, original) in home.planted.range(address..end) {
             buffer[(at - address) as usize] = *original;
         }
+        for stub in home.sentries.iter().map(|sentry| &sentry.planted.stub) {
+            for (at, original) in (stub.site..).zip(&stub.original) {
+                if (address..end).contains(&at) {
+                    buffer[(at - address) as usize] = *original;
+                }
+            }
+        }
         Ok(read)
     }
 }
 
+impl Space {
+    /// Takes a stub away. No thread may stand inside it.
+    pub(crate) fn unplant(&self, planted: &Planted) -> Result<(), TracerError> {
+        let failed = TracerError::system("take a stub away");
+        self.shell.memory.write(planted.stub.site, &planted.stub.original).map_err(&failed)?;
+        self.shell.call(libc::SYS_munmap, [planted.start, planted.len, 0, 0, 0, 0]).map_err(&failed)?;
+        Ok(())
+    }
+}
+
 impl Planted {
-    fn contains(&self, rip: u64) -> bool {
+    pub(crate) fn counter_address(&self) -> u64 {
+        self.stub.trampoline + self.stub.counter
+    }
+
+    pub(crate) fn contains(&self, rip: u64) -> bool {
         (self.start..self.start + self.len).contains(&rip)
     }
 }

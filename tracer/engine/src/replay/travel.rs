@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use trace::{Event, EventKind, Outcome, ThreadId};
 
 use super::apply::{comparable, mismatch, needs_run};
+use super::planted::Extras;
 use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
@@ -21,6 +22,9 @@ pub struct Breakpoint {
     pub address: u64,
     /// The program it belongs to ([`Session::program`]).
     pub image: u64,
+    /// It stops only where this holds, or needs memory that cannot be read. Evaluated inside the process where a stub
+    /// fits.
+    pub condition: Option<patch::Predicate>,
 }
 
 /// Memory whose change or use stops the program.
@@ -161,7 +165,7 @@ pub(crate) enum Went {
 }
 
 /// A count above this is left to a stub in the process.
-const TRAPPED_COUNT_MAX: u64 = 64;
+pub(crate) const TRAPPED_COUNT_MAX: u64 = 64;
 
 /// What is watched on the way, with the values last seen.
 pub(crate) struct Guard<'a> {
@@ -175,9 +179,10 @@ impl<'a> Guard<'a> {
         Guard { stops, values: values.collect() }
     }
 
-    /// Nothing has to be looked at but breakpoints.
+    /// Nothing has to be looked at but breakpoints without conditions.
     pub(crate) fn allows_runs(&self) -> bool {
         self.stops.watchpoints.is_empty()
+            && self.stops.breakpoints.iter().all(|point| point.condition.is_none())
     }
 
     /// The addresses that stop a thread of this program.
@@ -276,7 +281,10 @@ impl Session {
     /// Takes breakpoints and watches away, so that what is read is the program's own.
     fn quiet(&mut self) -> Result<(), TracerError> {
         let spaces: Vec<_> = self.world.spaces.keys().copied().collect();
-        spaces.into_iter().try_for_each(|space| self.world.set_breakpoints(space, &[]))
+        spaces.into_iter().try_for_each(|space| {
+            self.world.clear_sentries(space)?;
+            self.world.set_breakpoints(space, &[])
+        })
     }
 
     /// Goes to a position from the nearest place that leads there.
@@ -396,7 +404,10 @@ impl Session {
     /// The breakpoints at an address of a thread's program.
     fn breakpoint_hit(&self, thread: ThreadId, address: u64, guard: &Guard<'_>) -> Option<Hit> {
         let image = self.image_of(thread)?;
-        let at_address = |point: &&Breakpoint| point.address == address && point.image == image;
+        let at_address = |point: &&Breakpoint| {
+            let holds = || point.condition.as_ref().is_none_or(|condition| self.holds(thread, condition));
+            point.address == address && point.image == image && holds()
+        };
         let ids: Vec<u32> = guard.stops.breakpoints.iter().filter(at_address).map(|point| point.id).collect();
         (!ids.is_empty()).then_some(Hit { thread, ids, change: None })
     }
@@ -438,7 +449,7 @@ impl Session {
         if !needs_run(&event.kind) || arrived {
             return Ok(Went::Through);
         }
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::default(), &[])?;
         loop {
             let ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
@@ -456,7 +467,7 @@ impl Session {
                         Found::Other(ran) => ran,
                         Found::Missed(wider) => {
                             self.search_again(wider)?;
-                            self.prepare(event.thread, guard, &[], &[])?;
+                            self.prepare(event.thread, guard, Extras::default(), &[])?;
                             continue;
                         }
                     }
@@ -520,14 +531,13 @@ impl Session {
         &mut self,
         thread: ThreadId,
         guard: &Guard<'_>,
-        addresses: &[u64],
+        extras: Extras,
         watches: &[Watch],
     ) -> Result<(), TracerError> {
         let image = self.image_of(thread).unwrap_or(0);
-        let space = self.world.task(thread)?.space;
-        let mut wanted = guard.addresses(image);
-        wanted.extend_from_slice(addresses);
-        self.world.set_breakpoints(space, &wanted)?;
+        let watching = !watches.is_empty() || !guard.watches(image).is_empty();
+        let traps_only = extras.traps_only || watching;
+        self.plant_stops(thread, guard.stops, Extras { traps_only, ..extras })?;
         let mut watched = guard.watches(image);
         watched.extend(watches.iter().filter(|watch| !guard.watches(image).contains(watch)));
         watched.truncate(Watch::PIECES_MAX);
@@ -547,7 +557,7 @@ impl Session {
         self.counts.stops += 1;
         let hits = match ran {
             Ran::Interrupted => return Ok(Some(Went::Interrupted)),
-            Ran::Breakpoint(address) => self.visited(thread, address, guard).into_iter().collect(),
+            Ran::Breakpoint(address) => self.visited(thread, address, guard)?.into_iter().collect(),
             Ran::Watch(bits) => {
                 let mut hits = self.touched(thread, bits, guard)?;
                 // The instruction may lie right before that of a breakpoint, which will not be seen again.
@@ -571,11 +581,16 @@ impl Session {
     }
 
     /// Counts a visit, and gives the user's breakpoint there with its position.
-    fn visited(&mut self, thread: ThreadId, address: u64, guard: &Guard<'_>) -> Option<(Hit, Position)> {
+    fn visited(
+        &mut self,
+        thread: ThreadId,
+        address: u64,
+        guard: &Guard<'_>,
+    ) -> Result<Option<(Hit, Position)>, TracerError> {
         let count = self.counts.visits.entry(address).or_default();
-        *count += 1;
+        *count += self.world.visits_since(thread, address)?;
         let position = self.at.then(Leg::Visits { address, count: *count });
-        self.breakpoint_hit(thread, address, guard).map(|hit| (hit, position))
+        Ok(self.breakpoint_hit(thread, address, guard).map(|hit| (hit, position)))
     }
 
     /// As [`Session::visited`], if there is a breakpoint where the thread stands.
@@ -587,7 +602,7 @@ impl Session {
         let address = self.world.registers(thread)?.rip;
         let space = self.world.task(thread)?.space;
         let planted = self.world.space(space)?.planted.contains_key(&address);
-        Ok(if planted { self.visited(thread, address, guard) } else { None })
+        if planted { self.visited(thread, address, guard) } else { Ok(None) }
     }
 
     fn touched(
@@ -676,7 +691,7 @@ impl Session {
             Leg::Steps(count) => self.go_steps(&event, *count, guard, on_hit),
             Leg::Visits { address, count } => self.go_visits(&event, *address, *count, guard, on_hit),
             Leg::Touches { watch, count } => {
-                self.prepare(event.thread, guard, &[], &[*watch])?;
+                self.prepare(event.thread, guard, Extras::default(), &[*watch])?;
                 self.go_counted(&event, guard, on_hit, &mut |session| {
                     session.counts.touches.get(watch).copied().unwrap_or(0) >= *count
                 })
@@ -696,12 +711,13 @@ impl Session {
             && guard.stops.breakpoints.is_empty()
             && guard.stops.watchpoints.is_empty()
         {
-            self.prepare(event.thread, guard, &[], &[])?;
+            self.prepare(event.thread, guard, Extras::default(), &[])?;
             if let Some(went) = self.go_visits_by_stub(event, address, count)? {
                 return Ok(went);
             }
         }
-        self.prepare(event.thread, guard, &[address], &[])?;
+        let left = count.saturating_sub(self.counts.visits.get(&address).copied().unwrap_or(0));
+        self.prepare(event.thread, guard, Extras::counting(address, left.max(1)), &[])?;
         self.go_counted(event, guard, on_hit, &mut |session| {
             session.counts.visits.get(&address).copied().unwrap_or(0) >= count
         })
@@ -757,7 +773,7 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::stepping(), &[])?;
         for done in 1..=count {
             let ran = self.step_thread(event.thread)?;
             let here = self.at.then(Leg::Steps(done));
@@ -828,7 +844,7 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Stop, TracerError> {
-        self.prepare(event.thread, guard, &[], &[])?;
+        self.prepare(event.thread, guard, Extras::stepping(), &[])?;
         let ran = self.step_thread(event.thread)?;
         let here = self.at.then(Leg::Steps(1));
         if let Some(Went::Hit(hit)) = self.look_at(event.thread, ran, Some(here), guard, on_hit)? {

@@ -9,8 +9,8 @@
 //! That makes a process easy to copy: a fork of the service thread has all memory and no other thread, which is just
 //! what a checkpoint keeps; `rebuild` adds the threads.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,6 +20,7 @@ use trace::{Image, Mapping, MemoryOp, Reader, Registers, Source, SpaceId, Thread
 
 use super::calls::Serving;
 use super::layout::Layout;
+use super::planted::Sentry;
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::process;
@@ -194,6 +195,10 @@ pub(crate) struct Space {
     pub(crate) arguments: Vec<String>,
     /// Breakpoints: the byte that was at each address.
     pub(crate) planted: BTreeMap<u64, u8>,
+    /// Breakpoints that are stubs; none of them is near an address of `planted`.
+    pub(crate) sentries: Vec<Sentry>,
+    /// Where no stub fits.
+    pub(crate) refused: BTreeSet<u64>,
     /// What there is for the agent.
     pub(crate) serving: Serving,
 }
@@ -208,6 +213,8 @@ impl Space {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             planted: self.planted.clone(),
+            sentries: self.sentries.clone(),
+            refused: self.refused.clone(),
             serving: self.serving.clone(),
         })
     }
@@ -254,9 +261,17 @@ impl World {
         let shell = blank.fork().map_err(&failed)?;
         process::set_stack_limit(shell.leader, trace.header().machine.stack_limit);
         let (program, arguments) = (image.path.clone(), image.arguments.clone());
-        let (planted, serving) = (BTreeMap::new(), Serving::default());
-        let layout = Layout::default();
-        let space = Space { shell, layout, image: event, program, arguments, planted, serving };
+        let space = Space {
+            shell,
+            layout: Layout::default(),
+            image: event,
+            program,
+            arguments,
+            planted: BTreeMap::new(),
+            sentries: Vec::new(),
+            refused: BTreeSet::new(),
+            serving: Serving::default(),
+        };
         self.spaces.insert(image.space, space);
         for mapping in &image.mappings {
             self.memory_op(trace, image.space, &MemoryOp::Map(mapping.clone()))?;
@@ -464,6 +479,8 @@ impl FrozenWorld {
             new.arrived = task.arrived;
             ptrace::set_xstate(new.real, &task.xstate).map_err(&failed)?;
         }
+        // Whoever goes on from here may step, and plants what is wanted then.
+        self.spaces.keys().try_for_each(|id| world.clear_sentries(*id))?;
         Ok(world)
     }
 }

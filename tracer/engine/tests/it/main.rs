@@ -4,6 +4,7 @@
 //! one beside it, nor the threads of the test harness. So each test starts this binary again, with the name of its job
 //! in the environment, and the job runs before `main`, alone in its process.
 
+mod conditions;
 mod fingerprints;
 mod programs;
 mod stepping;
@@ -28,6 +29,10 @@ const JOBS: &[(&str, fn())] = &[
     ("writes_to_a_variable", travelling::writes_to_a_variable),
     ("searches_from_anywhere", travelling::searches_from_anywhere),
     ("kept_checkpoints", travelling::kept_checkpoints),
+    ("conditions_as_with_stops", conditions::conditions_as_with_stops),
+    ("conditions_among_calls", conditions::conditions_among_calls),
+    ("conditions_among_threads", conditions::conditions_among_threads),
+    ("conditions_beside_forced_points", conditions::conditions_beside_forced_points),
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),
     ("points_from_outside", fingerprints::points_from_outside),

@@ -169,7 +169,7 @@ fn lead_back(session: &mut Session, hits: &[Seen]) {
 
 fn breakpoint(program: &Program, id: u32, symbol: &str) -> Breakpoint {
     // The program is the one that event 0 executes.
-    Breakpoint { id, address: program.symbol(symbol), image: 0 }
+    Breakpoint { id, address: program.symbol(symbol), image: 0, condition: None }
 }
 
 pub(crate) fn hits_in_a_loop() {

@@ -333,7 +333,7 @@ fn stopped(session: &mut Session<'_>, signal: i32, rip: u64, now: GeneralRegiste
         session.outcome.middles += 1;
         return copy;
     }
-    if let Some(way_out) = stub.unreadable_line(rip) {
+    if let Some(way_out) = stub.unreadable(rip) {
         session.outcome.unreadable += 1;
         return way_out;
     }

@@ -5,5 +5,6 @@ mod binaries;
 mod faults;
 mod loops;
 mod machine;
+mod predicates;
 mod refusals;
 mod sequences;
