@@ -1,19 +1,22 @@
 //! Replay: the processes of a recording, brought to any position of it.
 //!
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
-//! applies an event, [`point`] finds forced points, [`travel`] goes forward, [`reverse`] goes back.
+//! applies an event, [`point`] finds forced points, [`landmark`] makes and finds places in the midst of an interval,
+//! [`travel`] goes forward, [`reverse`] goes back, [`skip`] makes going back to a write quick.
 
 mod apply;
+mod landmark;
 mod layout;
 mod point;
 mod position;
 mod reverse;
 mod run;
 mod session;
+mod skip;
 mod travel;
 mod world;
 
-pub use position::{Leg, Position};
+pub use position::{Landmark, Leg, Position};
 pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 

@@ -18,10 +18,12 @@ use patch::Condition;
 use trace::{Event, EventKind};
 
 use super::apply::needs_run;
+use super::landmark::Copied;
 use super::point::{Found, RunOptions};
-use super::position::{Leg, Position};
+use super::position::{Chain, Leg, Position};
 use super::run::{Extent, Planted, Ran};
-use super::session::Session;
+use super::session::{Purpose, Session};
+use super::skip::Scout;
 use super::travel::{Guard, Hit, Judge, Stop, Stops, Verdict, Went};
 use crate::TracerError;
 
@@ -49,6 +51,41 @@ const STEPPED_SAMPLES: usize = 24;
 /// A count that is never reached.
 const NEVER: u64 = i64::MAX as u64;
 
+/// A search for the last hit before a place.
+pub(crate) struct Hunt<'a> {
+    pub(crate) stops: &'a Stops,
+    judge: &'a mut dyn Judge,
+    /// Where it began.
+    goal: Position,
+    /// The same place, by the name that the runs of the search end at.
+    end: Position,
+}
+
+/// What a stretch gave.
+pub(crate) enum Last {
+    Hit((Hit, Position)),
+    None,
+    /// More stops than were to be looked at.
+    TooMany,
+    Interrupted,
+}
+
+/// A hit on the way.
+pub(crate) struct FoundHit {
+    pub(crate) hit: Hit,
+    pub(crate) position: Position,
+    /// Hits with the same number are at the same place.
+    place: u64,
+    pub(crate) piece: usize,
+}
+
+/// A run through a stretch.
+pub(crate) struct Passed {
+    /// It did not come to the end.
+    pub(crate) stopped: bool,
+    pub(crate) hits: Vec<FoundHit>,
+}
+
 /// A place before a goal in the same interval.
 #[derive(Clone, Debug)]
 struct Anchor {
@@ -75,43 +112,120 @@ enum Toward {
 impl Session {
     pub(crate) fn backward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
         let goal = self.at.clone();
-        let mut end = goal.clone();
-        while let Some(index) = self.checkpoint_before(&end) {
+        let mut skips = self.can_skip(stops);
+        let mut end = if skips { self.end_of_search()? } else { goal.clone() };
+        let mut hunt = Hunt { stops, judge, goal: goal.clone(), end: end.clone() };
+        let (mut before, mut later) = (end.clone(), None);
+        while let Some(index) = self.checkpoint_before(&before) {
             let begin = self.checkpoints[index].position.clone();
-            self.restore(index)?;
-            // The last two places with a hit: the last of them may be where the search began.
-            let mut hits: Vec<(Hit, Position, u64)> = Vec::new();
-            let mut guard = Guard::new(stops, self);
-            let mut remember = |session: &Session, hit: &Hit, position: &Position| {
-                let place = session.counts.stops;
-                // Of several hits at one place the first stands for all, as when going forward.
-                let is_new =
-                    hits.last().is_none_or(|(_, _, last)| *last != place) || position.legs.is_empty();
-                if *position != goal && is_new && judge.judge(session, hit) == Verdict::Stop {
-                    if hits.len() == 2 {
-                        hits.remove(0);
-                    }
-                    hits.push((hit.clone(), position.clone(), place));
-                }
-                false
+            let last = if skips {
+                self.last_hit_skipping(&begin, &end, &mut hunt)
+            } else {
+                self.last_hit(&begin, &end, u64::MAX, &mut hunt)
             };
-            if let Went::Interrupted = self.advance_to(&end, &mut guard, &mut remember)? {
-                return self.give_up(&goal);
+            match (last, self.missed.take()) {
+                (Ok(Last::Hit((hit, position))), _) => {
+                    self.travel(&position)?;
+                    self.focus = Some(hit.thread);
+                    return Ok(Stop::Hit(hit));
+                }
+                (Ok(Last::None | Last::TooMany), _) => {
+                    later = Some(std::mem::replace(&mut end, begin.clone()));
+                    before = begin;
+                }
+                (Ok(Last::Interrupted) | Err(TracerError::Interrupted), _) => return self.give_up(&goal),
+                // A landmark is passed by unseen: what lies behind it is gone through again, without landmarks.
+                (Err(_), Some(missed)) if skips || end.landmark() == Some(&missed) && later.is_some() => {
+                    if end.landmark() == Some(&missed) {
+                        end = later.take().unwrap_or_else(|| goal.clone());
+                    }
+                    skips = false;
+                }
+                (Err(error), _) => return Err(error),
             }
-            if end == goal {
-                let here = self.counts.stops;
-                hits.retain(|(hit, _, stop)| *stop != here || lies_before(hit, &goal));
-            }
-            if let Some((hit, position, _)) = hits.pop() {
-                self.travel(&position)?;
-                self.focus = Some(hit.thread);
-                return Ok(Stop::Hit(hit));
-            }
-            end = begin;
         }
         let start = self.start();
         self.travel(&start)?;
         Ok(Stop::Start)
+    }
+
+    /// Where a search from here ends: a name for this place that can be looked for from any place before it.
+    fn end_of_search(&mut self) -> Result<Position, TracerError> {
+        let goal = self.at.clone();
+        let is_found = matches!(goal.legs.last(), None | Some(Leg::ToEvent | Leg::Landmark(_)));
+        // Behind a landmark of a search, little is left to search.
+        if is_found || self.lost || goal.landmark().is_some_and(|landmark| landmark.side().is_some()) {
+            return Ok(goal);
+        }
+        self.name_here(Chain::new().landmark(goal.main(), Chain::END));
+        let end = self.at.clone();
+        let added = self.add_checkpoint(Purpose::Near);
+        self.at = goal;
+        added.map(|()| end)
+    }
+
+    /// Goes to the beginning of a stretch.
+    pub(crate) fn go_back_to(&mut self, begin: &Position) -> Result<(), TracerError> {
+        match self.checkpoints.iter().position(|checkpoint| checkpoint.position == *begin) {
+            Some(index) => self.restore(index),
+            None => self.go(begin),
+        }
+    }
+
+    /// The last hit in a stretch, found by stopping at each. More than so many stops are not looked at.
+    pub(crate) fn last_hit(
+        &mut self,
+        begin: &Position,
+        end: &Position,
+        stops_max: u64,
+        hunt: &mut Hunt<'_>,
+    ) -> Result<Last, TracerError> {
+        self.go_back_to(begin)?;
+        self.stops_max = self.counts.stops.saturating_add(stops_max);
+        let stops = hunt.stops;
+        let passed = self.pass(end, hunt, stops);
+        self.stops_max = u64::MAX;
+        let mut passed = passed?;
+        Ok(match passed.hits.pop() {
+            _ if passed.stopped && self.interrupt.is_requested() => Last::Interrupted,
+            _ if passed.stopped => Last::TooMany,
+            Some(found) => Last::Hit((found.hit, found.position)),
+            None => Last::None,
+        })
+    }
+
+    /// Goes to the end of a stretch, and remembers the last hits of each of its pieces.
+    pub(crate) fn pass(
+        &mut self,
+        end: &Position,
+        hunt: &mut Hunt<'_>,
+        stops: &Stops,
+    ) -> Result<Passed, TracerError> {
+        let goal = hunt.goal.clone();
+        let mut hits: Vec<FoundHit> = Vec::new();
+        let mut guard = Guard::new(stops, self);
+        let mut remember = |session: &Session, hit: &Hit, position: &Position| {
+            let place = session.counts.stops;
+            let piece = session.scout.as_ref().map_or(0, Scout::pieces);
+            // Of several hits at one place the first stands for all, as when going forward.
+            let is_new = hits.last().is_none_or(|last| last.place != place) || position.legs.is_empty();
+            if *position != goal && is_new && hunt.judge.judge(session, hit) == Verdict::Stop {
+                // The last two places with a hit: the last of them may be where the search began.
+                if let Some(old) = hits.len().checked_sub(2)
+                    && hits[old].piece == piece
+                {
+                    hits.remove(old);
+                }
+                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, piece });
+            }
+            false
+        };
+        let went = self.advance_to(end, &mut guard, &mut remember)?;
+        if *end == hunt.end {
+            let here = self.counts.stops;
+            hits.retain(|found| found.place != here || lies_before(&found.hit, &goal));
+        }
+        Ok(Passed { stopped: matches!(went, Went::Interrupted), hits })
     }
 
     /// The user stopped a search: back to where it began.
@@ -124,7 +238,18 @@ impl Session {
 
     fn checkpoint_before(&self, end: &Position) -> Option<usize> {
         let before = |position: &Position| position.leads_to(end) && position != end;
-        self.checkpoints.iter().rposition(|checkpoint| before(&checkpoint.position))
+        let indices = (0..self.checkpoints.len()).filter(|index| before(&self.checkpoints[*index].position));
+        indices.max_by_key(|index| self.checkpoints[*index].position.nearness())
+    }
+
+    /// The last place with a checkpoint in the interval of `event` from which any place before `goal` can be named.
+    fn base_before(&self, event: u64, goal: &Position) -> Position {
+        let base = Position::at_event(event);
+        let is_base = |position: &Position| matches!(position.legs.as_slice(), [] | [Leg::Landmark(_)]);
+        let near = self.checkpoints.iter().map(|checkpoint| &checkpoint.position).filter(|position| {
+            position.event == event && is_base(position) && position.leads_to(goal) && *position != goal
+        });
+        near.max_by_key(|position| position.nearness()).cloned().unwrap_or(base)
     }
 
     pub(crate) fn step_backward(&mut self) -> Result<Stop, TracerError> {
@@ -159,13 +284,19 @@ impl Session {
         }
         let base = Position { event: position.event, legs: before.to_vec() };
         self.travel(&base.then(Leg::Steps(steps - STEPS_BACK)))?;
-        self.add_checkpoint(false)
+        self.add_checkpoint(Purpose::Near)
     }
 
     /// The position one instruction before; `None` at the start.
     fn predecessor(&mut self, goal: &Position) -> Result<Option<Position>, TracerError> {
         let Some((last, before)) = goal.legs.split_last() else { return self.before_event(goal.event) };
-        let base = Position { event: goal.event, legs: before.to_vec() };
+        let base = match last {
+            Leg::Landmark(_) => self.base_before(goal.event, goal),
+            Leg::ToEvent if before.is_empty() => {
+                self.base_before(goal.event, &Position::at_event(goal.event + 1))
+            }
+            _ => Position { event: goal.event, legs: before.to_vec() },
+        };
         if let Leg::Steps(steps) = last {
             return Ok(Some(base.then(Leg::Steps(steps - 1))));
         }
@@ -191,10 +322,10 @@ impl Session {
         if applied <= self.start().event {
             return Ok(None);
         }
-        let base = Position::at_event(applied - 1);
+        let base = self.base_before(applied - 1, &Position::at_event(applied));
         let event = self.trace.event(applied - 1)?;
         if !needs_run(&event.kind) {
-            return Ok(Some(base));
+            return Ok(Some(Position::at_event(applied - 1)));
         }
         let (anchor, steps) = self.approach(&base, &Leg::ToEvent)?;
         if let EventKind::ForcedPoint { .. } = event.kind {
@@ -230,7 +361,7 @@ impl Session {
             return Ok(());
         }
         self.travel(&anchor.position)?;
-        self.add_checkpoint(false)
+        self.add_checkpoint(Purpose::Near)
     }
 
     /// Counts single steps from the anchor to the end of the leg.
@@ -243,7 +374,7 @@ impl Session {
         }
         let mut last = Vec::new();
         for steps in 0..STEPS_MAX {
-            if *leg == Leg::ToEvent && self.stands_at(&event)? {
+            if self.stands_at_end(&event, leg)? {
                 return Ok(Stepped::Reached(steps));
             }
             let ran = self.step_thread(event.thread)?;
@@ -257,7 +388,7 @@ impl Session {
                 _ => false,
             };
             left = if counts { left.saturating_sub(1) } else { left };
-            if left == 0 && *leg != Leg::ToEvent {
+            if left == 0 {
                 return Ok(Stepped::Reached(steps + 1));
             }
             if steps + STEPPED_SAMPLES as u64 >= STEPS_MAX {
@@ -265,6 +396,20 @@ impl Session {
             }
         }
         Ok(Stepped::Farther(last))
+    }
+
+    /// The thread stands where a leg ends that counts nothing.
+    fn stands_at_end(&mut self, event: &Event, leg: &Leg) -> Result<bool, TracerError> {
+        match leg {
+            Leg::ToEvent => self.stands_at(event),
+            Leg::Landmark(landmark) => {
+                let copy = self.copy_at(landmark)?;
+                let copied = Copied::new(&copy, event.thread);
+                let search = self.landmark_searches.get(&landmark.number()).cloned().unwrap_or_default();
+                copied.sought().map_or(Ok(false), |sought| self.world.is_at_sought(sought, &search))
+            }
+            Leg::Visits { .. } | Leg::Touches { .. } | Leg::Steps(_) => Ok(false),
+        }
     }
 
     /// Goes to a position of this search.
@@ -336,6 +481,9 @@ impl Session {
     ) -> Result<Option<Anchor>, TracerError> {
         let goal = match (leg, &event.kind) {
             (Leg::ToEvent, EventKind::ForcedPoint { .. }) => Some(event.registers.rip),
+            (Leg::Landmark(landmark), _) => {
+                self.copy_at(landmark)?.tasks.get(&event.thread).map(|task| task.registers.rip)
+            }
             (Leg::Visits { address, .. }, _) => Some(*address),
             _ => None,
         };
@@ -377,7 +525,7 @@ impl Session {
         visits: u64,
     ) -> Result<Option<u64>, TracerError> {
         match leg {
-            Leg::ToEvent | Leg::Steps(_) => Ok(Some(0)),
+            Leg::ToEvent | Leg::Steps(_) | Leg::Landmark(_) => Ok(Some(0)),
             Leg::Visits { address: goal, .. } => self.visits_until(base, event, *goal, address, visits),
             Leg::Touches { watch, .. } => self.touches_until(base, event, *watch, address, visits),
         }
@@ -463,6 +611,21 @@ impl Session {
                     Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
                 })
             }
+            (Leg::Landmark(landmark), _) => {
+                let copy = self.copy_at(landmark)?;
+                let copied = Copied::new(&copy, thread);
+                let sought = copied.sought().ok_or_else(|| self.gone_past())?;
+                let mut search = self.landmark_searches.get(&landmark.number()).cloned().unwrap_or_default();
+                let run = RunOptions { others, limit, interrupt: &interrupt };
+                let found = self.world.run_to_sought(sought, &mut search, &run)?;
+                self.landmark_searches.insert(landmark.number(), search);
+                Ok(match found {
+                    Found::Point => Toward::Reached,
+                    Found::Other(Ran::Interrupted) => Toward::Interrupted,
+                    Found::Other(Ran::Stub(_)) => Toward::Elsewhere,
+                    Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
+                })
+            }
             (Leg::ToEvent | Leg::Steps(_), _) => {
                 self.world.set_breakpoints(space, &[])?;
                 let ran = self.world.run(thread, Extent::Free, others, limit, &interrupt)?;
@@ -534,7 +697,7 @@ fn lies_before(hit: &Hit, goal: &Position) -> bool {
     let is_watch = hit.change.is_some();
     match goal.legs.last() {
         Some(Leg::Visits { .. } | Leg::Steps(_)) => is_watch,
-        Some(Leg::Touches { .. } | Leg::ToEvent) => false,
+        Some(Leg::Touches { .. } | Leg::ToEvent | Leg::Landmark(_)) => false,
         // The place after an event: the last stop before it was another place.
         None => true,
     }
@@ -543,6 +706,6 @@ fn lies_before(hit: &Hit, goal: &Position) -> bool {
 fn count_of(leg: &Leg) -> u64 {
     match leg {
         Leg::Visits { count, .. } | Leg::Touches { count, .. } => *count,
-        Leg::Steps(_) | Leg::ToEvent => 1,
+        Leg::Steps(_) | Leg::ToEvent | Leg::Landmark(_) => 1,
     }
 }

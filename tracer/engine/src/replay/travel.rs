@@ -1,10 +1,12 @@
 //! Going forward: through intervals and events, to a position or to the first stop.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use trace::{Event, EventKind, Outcome, ThreadId};
 
 use super::apply::{comparable, mismatch, needs_run};
+use super::landmark::site_of;
 use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
@@ -276,10 +278,12 @@ impl Session {
 
     /// Goes to a position from the nearest place that leads there.
     pub(crate) fn travel(&mut self, goal: &Position) -> Result<Went, TracerError> {
-        let leading = self.checkpoints.iter().rposition(|checkpoint| checkpoint.position.leads_to(goal));
+        let leading =
+            (0..self.checkpoints.len()).filter(|index| self.checkpoints[*index].position.leads_to(goal));
+        let leading = leading.max_by_key(|index| self.checkpoints[*index].position.nearness());
         let leading = leading.ok_or(TracerError::Inconsistent("a position before the start"))?;
         let here = !self.lost && self.at.leads_to(goal);
-        let nearer = self.checkpoints[leading].position.event > self.at.event;
+        let nearer = self.checkpoints[leading].position.nearness() > self.at.nearness();
         if !here || nearer {
             self.restore(leading)?;
         }
@@ -424,7 +428,8 @@ impl Session {
         }
         self.prepare(event.thread, guard, &[], &[])?;
         loop {
-            let ran = match &event.kind {
+            let limit = self.pause_time();
+            let mut ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
                     let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
                     let interrupt = self.interrupt.clone();
@@ -432,7 +437,7 @@ impl Session {
                         event,
                         fingerprint,
                         &mut search,
-                        &RunOptions { others: &[], limit: None, interrupt: &interrupt },
+                        &RunOptions { others: &[], limit, interrupt: &interrupt },
                     );
                     self.searches.insert(self.at.event, search);
                     match found? {
@@ -445,8 +450,14 @@ impl Session {
                         }
                     }
                 }
-                _ => self.run_free(event.thread)?,
+                _ => self.run_free(event.thread, limit)?,
             };
+            if ran == Ran::Interrupted && !self.interrupt.is_requested() {
+                match self.pause(event, site_of(event))? {
+                    None => continue,
+                    Some(other) => ran = other,
+                }
+            }
             match self.look_at(event.thread, ran, None, guard, on_hit)? {
                 Some(went) => return Ok(went),
                 None if is_on_the_way(&ran) => {}
@@ -460,15 +471,13 @@ impl Session {
 
     /// Goes back to the start of the interval to look for its point with a wider search.
     fn search_again(&mut self, wider: super::point::Search) -> Result<(), TracerError> {
-        let goal = self.at.clone();
-        self.searches.insert(goal.event, wider);
-        self.lost = true;
-        self.travel(&goal).map(drop)
+        self.searches.insert(self.at.event, wider);
+        self.begin_again()
     }
 
-    fn run_free(&mut self, thread: ThreadId) -> Result<Ran, TracerError> {
+    fn run_free(&mut self, thread: ThreadId, limit: Option<Instant>) -> Result<Ran, TracerError> {
         let interrupt = self.interrupt.clone();
-        self.world.run(thread, Extent::Free, &[], None, &interrupt)
+        self.world.run(thread, Extent::Free, &[], limit, &interrupt)
     }
 
     fn arrive(&mut self, event: &Event) -> Result<Went, TracerError> {
@@ -493,7 +502,7 @@ impl Session {
     }
 
     /// Plants breakpoints and watches for a thread that is about to run.
-    fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         thread: ThreadId,
         guard: &Guard<'_>,
@@ -513,7 +522,7 @@ impl Session {
 
     /// Counts what a stop means for positions, and tells about hits. `None`: nothing that stops. In a leg of steps,
     /// `steps` is the position of the stop.
-    fn look_at(
+    pub(crate) fn look_at(
         &mut self,
         thread: ThreadId,
         ran: Ran,
@@ -522,6 +531,9 @@ impl Session {
         on_hit: OnHit<'_>,
     ) -> Result<Option<Went>, TracerError> {
         self.counts.stops += 1;
+        if self.counts.stops > self.stops_max {
+            return Ok(Some(Went::Interrupted));
+        }
         let hits = match ran {
             Ran::Interrupted => return Ok(Some(Went::Interrupted)),
             Ran::Breakpoint(address) => self.visited(thread, address, guard).into_iter().collect(),
@@ -637,6 +649,7 @@ impl Session {
         let event = self.trace.event(self.at.event)?;
         match leg {
             Leg::ToEvent => self.run_to_event(&event, guard, on_hit),
+            Leg::Landmark(landmark) => self.go_landmark(&event, landmark, guard, on_hit),
             Leg::Steps(count) => self.go_steps(&event, *count, guard, on_hit),
             Leg::Visits { address, count } => self.go_visits(&event, *address, *count, guard, on_hit),
             Leg::Touches { watch, count } => {
@@ -703,7 +716,7 @@ impl Session {
         done: &mut dyn FnMut(&Session) -> bool,
     ) -> Result<Went, TracerError> {
         while !done(self) {
-            let ran = self.run_free(event.thread)?;
+            let ran = self.run_free(event.thread, None)?;
             if let Some(went) = self.look_at(event.thread, ran, None, guard, on_hit)? {
                 return Ok(went);
             }

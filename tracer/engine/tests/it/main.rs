@@ -6,6 +6,7 @@
 
 mod fingerprints;
 mod programs;
+mod skipping;
 mod stepping;
 mod support;
 mod travelling;
@@ -25,6 +26,9 @@ const JOBS: &[(&str, fn())] = &[
     ("writes_to_a_variable", travelling::writes_to_a_variable),
     ("searches_from_anywhere", travelling::searches_from_anywhere),
     ("kept_checkpoints", travelling::kept_checkpoints),
+    ("skips_in_long_stretches", skipping::skips_in_long_stretches),
+    ("skips_among_threads", skipping::skips_among_threads),
+    ("steps_from_landmarks", skipping::steps_from_landmarks),
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),
     ("points_from_outside", fingerprints::points_from_outside),
