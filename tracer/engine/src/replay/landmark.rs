@@ -190,6 +190,9 @@ impl Session {
     /// else came. `goal` is an instruction that may be the one looked for.
     pub(crate) fn pause(&mut self, event: &Event, goal: Option<u64>) -> Result<Option<Ran>, TracerError> {
         if let Some(scout) = &mut self.scout {
+            if let Some(done) = scout.probe(&self.world) {
+                return Ok(done.then_some(Ran::Interrupted));
+            }
             scout.paused();
         }
         let stepped = self.settle(event, goal);

@@ -13,6 +13,7 @@ mod reverse;
 mod run;
 mod session;
 mod skip;
+mod trail;
 mod travel;
 mod world;
 

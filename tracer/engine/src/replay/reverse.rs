@@ -24,10 +24,15 @@ use super::position::{Chain, Leg, Position};
 use super::run::{Extent, Planted, Ran};
 use super::session::{Purpose, Session};
 use super::skip::Scout;
+use super::trail::Trail;
 use super::travel::{Guard, Hit, Judge, Stop, Stops, Verdict, Went};
 use crate::TracerError;
 
-/// How many single steps are made from an anchor before a closer one is looked for.
+/// How many single steps are made from the first anchor before a closer one is looked for: enough for most loops to come
+/// round, whose last turn is then the next anchor.
+const STEPS_FIRST: u64 = 300;
+
+/// How many single steps are made from later anchors. What has no loops is stepped through.
 const STEPS_MAX: u64 = 2000;
 
 /// How far before a place that was stepped back to a checkpoint is made, in instructions.
@@ -77,6 +82,8 @@ pub(crate) struct FoundHit {
     /// Hits with the same number are at the same place.
     place: u64,
     pub(crate) piece: usize,
+    /// Its number among all hits of the run.
+    pub(crate) call: u64,
 }
 
 /// A run through a stretch.
@@ -84,6 +91,7 @@ pub(crate) struct Passed {
     /// It did not come to the end.
     pub(crate) stopped: bool,
     pub(crate) hits: Vec<FoundHit>,
+    trail: Trail,
 }
 
 /// A place before a goal in the same interval.
@@ -180,18 +188,19 @@ impl Session {
         stops_max: u64,
         hunt: &mut Hunt<'_>,
     ) -> Result<Last, TracerError> {
+        let since = Instant::now();
         self.go_back_to(begin)?;
         self.stops_max = self.counts.stops.saturating_add(stops_max);
         let stops = hunt.stops;
         let passed = self.pass(end, hunt, stops);
         self.stops_max = u64::MAX;
         let mut passed = passed?;
-        Ok(match passed.hits.pop() {
-            _ if passed.stopped && self.interrupt.is_requested() => Last::Interrupted,
-            _ if passed.stopped => Last::TooMany,
-            Some(found) => Last::Hit((found.hit, found.position)),
-            None => Last::None,
-        })
+        if passed.stopped {
+            return Ok(if self.interrupt.is_requested() { Last::Interrupted } else { Last::TooMany });
+        }
+        let Some(found) = passed.hits.pop() else { return Ok(Last::None) };
+        let position = self.close_in(&found, &passed.trail, since.elapsed(), stops)?;
+        Ok(Last::Hit((found.hit, position)))
     }
 
     /// Goes to the end of a stretch, and remembers the last hits of each of its pieces.
@@ -203,10 +212,12 @@ impl Session {
     ) -> Result<Passed, TracerError> {
         let goal = hunt.goal.clone();
         let mut hits: Vec<FoundHit> = Vec::new();
+        let mut trail = Trail::default();
         let mut guard = Guard::new(stops, self);
         let mut remember = |session: &Session, hit: &Hit, position: &Position| {
             let place = session.counts.stops;
             let piece = session.scout.as_ref().map_or(0, Scout::pieces);
+            let call = trail.add(position, place);
             // Of several hits at one place the first stands for all, as when going forward.
             let is_new = hits.last().is_none_or(|last| last.place != place) || position.legs.is_empty();
             if *position != goal && is_new && hunt.judge.judge(session, hit) == Verdict::Stop {
@@ -216,7 +227,7 @@ impl Session {
                 {
                     hits.remove(old);
                 }
-                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, piece });
+                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, piece, call });
             }
             false
         };
@@ -225,7 +236,7 @@ impl Session {
             let here = self.counts.stops;
             hits.retain(|found| found.place != here || lies_before(&found.hit, &goal));
         }
-        Ok(Passed { stopped: matches!(went, Went::Interrupted), hits })
+        Ok(Passed { stopped: matches!(went, Went::Interrupted), hits, trail })
     }
 
     /// The user stopped a search: back to where it began.
@@ -338,8 +349,9 @@ impl Session {
     /// Finds an anchor close before the end of `leg`, and how many instructions before.
     fn approach(&mut self, base: &Position, leg: &Leg) -> Result<(Position, u64), TracerError> {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
+        let mut steps_max = STEPS_FIRST;
         for _ in 0..ANCHORS_MAX {
-            let stepped = match self.count_steps(&anchor, leg)? {
+            let stepped = match self.count_steps(&anchor, leg, steps_max)? {
                 Stepped::Reached(steps) => {
                     // Farther from the anchor, a checkpoint is made on the way (`prepare_steps_back`).
                     if steps <= STEPS_BACK {
@@ -350,7 +362,13 @@ impl Session {
                 Stepped::Farther(addresses) => addresses,
             };
             self.add_anchor_checkpoint(&anchor)?;
-            anchor = self.closer_anchor(base, leg, &anchor, &stepped)?;
+            match self.closer_anchor(base, leg, &anchor, &stepped) {
+                Ok(closer) => anchor = closer,
+                // A stretch without a loop, or with one where no stub fits: more steps may lead out of it.
+                Err(TracerError::GaveUp(_)) if steps_max < STEPS_MAX => {}
+                Err(error) => return Err(error),
+            }
+            steps_max = STEPS_MAX.min(steps_max * 4);
         }
         Err(TracerError::GaveUp("the search for the previous instruction"))
     }
@@ -365,7 +383,7 @@ impl Session {
     }
 
     /// Counts single steps from the anchor to the end of the leg.
-    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg) -> Result<Stepped, TracerError> {
+    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg, steps_max: u64) -> Result<Stepped, TracerError> {
         self.go(&anchor.position)?;
         let event = self.trace.event(anchor.position.event)?;
         let mut left = count_of(leg).saturating_sub(anchor.done);
@@ -373,7 +391,7 @@ impl Session {
             self.world.set_watches(event.thread, &[*watch])?;
         }
         let mut last = Vec::new();
-        for steps in 0..STEPS_MAX {
+        for steps in 0..steps_max {
             if self.stands_at_end(&event, leg)? {
                 return Ok(Stepped::Reached(steps));
             }
@@ -391,7 +409,7 @@ impl Session {
             if left == 0 {
                 return Ok(Stepped::Reached(steps + 1));
             }
-            if steps + STEPPED_SAMPLES as u64 >= STEPS_MAX {
+            if steps + STEPPED_SAMPLES as u64 >= steps_max {
                 last.insert(0, self.world.registers(event.thread)?.rip);
             }
         }

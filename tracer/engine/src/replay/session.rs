@@ -404,7 +404,7 @@ impl Session {
 
     /// The recorded time of the start of a position's interval, and how far in it the last main landmark is, in
     /// nanoseconds.
-    fn time_of(&self, position: &Position) -> u64 {
+    pub(crate) fn time_of(&self, position: &Position) -> u64 {
         let before = self.trace.event(position.event.saturating_sub(1));
         before.map_or(0, |event| event.time_ns).saturating_add(position.main())
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use trace::{Effect, Event, EventKind, MemoryOp, SpaceId};
 
 use super::landmark::PAUSE_MIN;
-use super::position::{Chain, Leg, Position};
+use super::position::{Chain, Position};
 use super::reverse::{Hunt, Last};
 use super::session::{Purpose, Session};
 use super::travel::Stops;
@@ -34,6 +34,9 @@ const FINE: Duration = Duration::from_millis(1);
 
 /// So many stops are looked at in a short stretch before it is divided further.
 const STOPS_MAX: u64 = 600;
+
+/// How often it is looked whether a stretch has written something: then the first run has no more to tell.
+const PROBE: Duration = Duration::from_millis(10);
 
 /// How often a stretch is divided.
 const DEPTH_MAX: u32 = 12;
@@ -122,6 +125,8 @@ pub(crate) struct Piece {
     pub(crate) end: Position,
     written: bool,
     time: Duration,
+    /// The run went through all of it.
+    whole: bool,
 }
 
 /// A run through a stretch that finds out where watched memory is written.
@@ -130,13 +135,25 @@ pub(crate) struct Scout {
     ranges: Vec<(u64, u64, u64)>,
     /// The mappings or the processes changed: everything counts as written.
     changed: bool,
-    /// How long a slice is; `None`: all is one.
-    slice: Option<Duration>,
+    /// How long a slice is.
+    slice: Duration,
+    aim: Aim,
     next: Instant,
     since: Instant,
     names: Names,
     begin: Position,
     pieces: Vec<Piece>,
+}
+
+/// What a scouting run is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To learn whether anything is written: it stops when that is so.
+    Probe,
+    /// It has stopped.
+    Probed,
+    /// To divide the stretch into pieces.
+    Divide,
 }
 
 /// Where the names of new landmarks come from.
@@ -148,12 +165,26 @@ struct Names {
 
 impl Scout {
     pub(crate) fn pause_time(&self) -> Option<Instant> {
-        self.slice.filter(|_| self.pieces.len() < PIECES_MAX).map(|_| self.next)
+        (self.pieces.len() < PIECES_MAX).then_some(self.next)
+    }
+
+    /// Whether a run that was interrupted now has no more to tell, or (`None`) a piece ends here.
+    pub(crate) fn probe(&mut self, world: &World) -> Option<bool> {
+        if self.aim == Aim::Divide {
+            return None;
+        }
+        self.paused();
+        if self.changed || self.track.as_ref().is_none_or(|track| track.take_written(world)) {
+            self.changed = true;
+            self.aim = Aim::Probed;
+            self.next = Instant::now();
+        }
+        Some(self.aim == Aim::Probed)
     }
 
     /// The thread was interrupted: if no landmark can be made here, then after another slice.
     pub(crate) fn paused(&mut self) {
-        self.next = Instant::now() + self.slice.unwrap_or_default();
+        self.next = Instant::now() + self.slice;
     }
 
     pub(crate) fn world_changed(&mut self) {
@@ -172,7 +203,8 @@ impl Scout {
         }
         let now = Instant::now();
         let begin = std::mem::replace(&mut self.begin, end.clone());
-        self.pieces.push(Piece { begin, end, written, time: now - self.since });
+        let whole = self.aim != Aim::Probed;
+        self.pieces.push(Piece { begin, end, written, time: now - self.since, whole });
         self.since = now;
         self.paused();
     }
@@ -193,16 +225,20 @@ impl Session {
         end: &Position,
         hunt: &mut Hunt<'_>,
     ) -> Result<Last, TracerError> {
-        let since = Instant::now();
-        let (pieces, hits) = match self.scout(begin, end, hunt, None)? {
-            Some(scouted) => scouted,
-            None => return Ok(Last::Interrupted),
-        };
-        let written = pieces.iter().any(|piece| piece.written);
-        if !written {
-            return Ok(hits.into_iter().flatten().next_back().map_or(Last::None, Last::Hit));
+        if begin.landmark().is_some_and(|landmark| landmark.side().is_some()) {
+            // Searches have been here before: what is left between two checkpoints is little.
+            let last = self.last_hit(begin, end, STOPS_MAX, hunt)?;
+            if !matches!(last, Last::TooMany) {
+                return Ok(last);
+            }
         }
-        let time = since.elapsed();
+        let since = Instant::now();
+        let Some((pieces, hits)) = self.scout(begin, end, hunt, None)? else { return Ok(Last::Interrupted) };
+        let Some(piece) = pieces.last().filter(|piece| piece.written) else {
+            return Ok(hits.into_iter().flatten().next_back().map_or(Last::None, Last::Hit));
+        };
+        let expected = Duration::from_nanos(self.time_of(end).saturating_sub(self.time_of(begin)));
+        let time = if piece.whole { since.elapsed() } else { expected.max(self.checkpoint_spacing()) };
         self.last_hit_divided(begin, end, hunt, time, 0)
     }
 
@@ -220,21 +256,20 @@ impl Session {
             let stops_max = if divisible { STOPS_MAX } else { u64::MAX };
             match self.last_hit(begin, end, stops_max, hunt)? {
                 Last::TooMany => {}
-                Last::Hit((hit, position)) => return self.close_by(position).map(|at| Last::Hit((hit, at))),
                 other => return Ok(other),
             }
         }
         let Some((pieces, mut hits)) = self.scout(begin, end, hunt, Some(time / SLICES))? else {
             return Ok(Last::Interrupted);
         };
-        let alone = pieces.len() == 1;
         for (index, piece) in pieces.iter().enumerate().rev() {
             let last = if !piece.written {
                 hits.get_mut(index).and_then(Option::take).map_or(Last::None, Last::Hit)
             } else {
-                // A stretch that could not be divided is not tried again.
-                let (time, depth) = if alone { (Duration::ZERO, DEPTH_MAX) } else { (piece.time, depth + 1) };
-                self.last_hit_divided(&piece.begin, &piece.end, hunt, time, depth)?
+                // A stretch that could not be divided is not tried again, unless it was shorter than expected.
+                let same = piece.begin == *begin && piece.end == *end;
+                let depth = if same && piece.time * 2 > time { DEPTH_MAX } else { depth + 1 };
+                self.last_hit_divided(&piece.begin, &piece.end, hunt, piece.time, depth)?
             };
             if !matches!(last, Last::None) {
                 return Ok(last);
@@ -257,14 +292,21 @@ impl Session {
         let ranges = ranges_of(hunt.stops);
         let track = Track::new(&self.world, &ranges);
         let names = Names::between(begin, end, PIECES_MAX as u64);
-        let slice = slice.filter(|_| track.is_some() && names.stride > 0);
+        let divides = track.is_some() && names.stride > 0;
+        let (aim, slice) = match slice {
+            Some(slice) if divides => (Aim::Divide, slice),
+            // One piece, to the end.
+            Some(_) => (Aim::Divide, Duration::from_secs(1 << 30)),
+            None => (Aim::Probe, PROBE),
+        };
         let now = Instant::now();
         self.scout = Some(Scout {
             changed: false,
             track,
             ranges,
             slice,
-            next: now + slice.unwrap_or_default(),
+            aim,
+            next: now + slice,
             since: now,
             names,
             begin: begin.clone(),
@@ -274,7 +316,7 @@ impl Session {
         let passed = self.pass(end, hunt, &quiet);
         let Some(mut scout) = self.scout.take() else { return Ok(None) };
         let passed = passed?;
-        if passed.stopped {
+        if passed.stopped && scout.aim != Aim::Probed {
             return Ok(None);
         }
         scout.end_piece(&self.world, end.clone());
@@ -304,7 +346,7 @@ impl Session {
         if scout.track.as_ref().is_some_and(|track| track.is_remapped_by(&event)) {
             scout.changed = true;
         }
-        if scout.pause_time().is_none_or(|next| Instant::now() < next) {
+        if scout.pause_time().is_none_or(|next| Instant::now() < next) || scout.probe(&self.world).is_some() {
             return Ok(());
         }
         self.end_piece_here()
@@ -316,26 +358,6 @@ impl Session {
         let Some(scout) = &mut self.scout else { return Ok(()) };
         scout.end_piece(&self.world, at);
         Ok(())
-    }
-
-    /// A checkpoint one write before a hit that many writes lie before.
-    fn close_by(&mut self, position: Position) -> Result<Position, TracerError> {
-        /// Fewer are gone through again.
-        const TOUCHES_MIN: u64 = 4;
-        let Some((Leg::Touches { watch, count }, way)) = position.legs.split_last() else {
-            return Ok(position);
-        };
-        if *count < TOUCHES_MIN {
-            return Ok(position);
-        }
-        let base = Position { event: position.event, legs: way.to_vec() };
-        let before = base.then(Leg::Touches { watch: *watch, count: count - 1 });
-        self.travel(&before)?;
-        if self.lost {
-            return Ok(position);
-        }
-        self.add_checkpoint(Purpose::Near)?;
-        Ok(before.then(Leg::Touches { watch: *watch, count: 1 }))
     }
 }
 

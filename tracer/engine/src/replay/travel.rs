@@ -669,12 +669,9 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
-        if count > TRAPPED_COUNT_MAX
-            && guard.stops.breakpoints.is_empty()
-            && guard.stops.watchpoints.is_empty()
-        {
+        if count > TRAPPED_COUNT_MAX {
             self.prepare(event.thread, guard, &[], &[])?;
-            if let Some(went) = self.go_visits_by_stub(event, address, count)? {
+            if let Some(went) = self.go_visits_by_stub(event, address, count, guard, on_hit)? {
                 return Ok(went);
             }
         }
@@ -690,6 +687,8 @@ impl Session {
         event: &Event,
         address: u64,
         count: u64,
+        guard: &mut Guard<'_>,
+        on_hit: OnHit<'_>,
     ) -> Result<Option<Went>, TracerError> {
         let thread = event.thread;
         // A thread that stands at the site has visited it before this leg: one more will be counted.
@@ -699,13 +698,20 @@ impl Session {
             return Ok(None);
         };
         let interrupt = self.interrupt.clone();
-        let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
+        let went = loop {
+            let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
+            if let Ran::Stub(_) = ran {
+                self.counts.stops += 1;
+                break Some(Went::Through);
+            }
+            match self.look_at(thread, ran, None, guard, on_hit)? {
+                Some(went) => break Some(went),
+                None if is_on_the_way(&ran) => {}
+                None => break None,
+            }
+        };
         self.world.unplant(thread, &planted)?;
-        match ran {
-            Ran::Stub(_) => Ok(Some(Went::Through)),
-            Ran::Interrupted => Ok(Some(Went::Interrupted)),
-            _ => Err(self.unreachable()),
-        }
+        went.map(Some).ok_or_else(|| self.unreachable())
     }
 
     fn go_counted(
