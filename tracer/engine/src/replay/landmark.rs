@@ -190,9 +190,6 @@ impl Session {
     /// else came. `goal` is an instruction that may be the one looked for.
     pub(crate) fn pause(&mut self, event: &Event, goal: Option<u64>) -> Result<Option<Ran>, TracerError> {
         if let Some(scout) = &mut self.scout {
-            if let Some(done) = scout.probe(&self.world) {
-                return Ok(done.then_some(Ran::Interrupted));
-            }
             scout.paused();
         }
         let stepped = self.settle(event, goal);
@@ -306,6 +303,29 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The thread stands at a landmark: whether it comes to a place that looks the same before the time is over.
+    pub(crate) fn comes_again(
+        &mut self,
+        event: &Event,
+        landmark: &Landmark,
+        limit: Instant,
+    ) -> Result<bool, TracerError> {
+        let copy = self.copy_at(landmark)?;
+        let copied = Copied::new(&copy, event.thread);
+        let sought = copied.sought().ok_or(TracerError::Inconsistent("a landmark belongs to no thread"))?;
+        let space = self.world.task(event.thread)?.space;
+        self.world.set_breakpoints(space, &[])?;
+        self.world.set_watches(event.thread, &[])?;
+        // One step away, so that it is not found where it stands.
+        if self.step_thread(event.thread)? != Ran::Step {
+            return Ok(false);
+        }
+        let interrupt = self.interrupt.clone();
+        let run = RunOptions { others: &[], limit: Some(limit), interrupt: &interrupt };
+        let found = self.world.run_to_sought(sought, &mut super::point::Search::default(), &run)?;
+        Ok(matches!(found, Found::Point))
     }
 
     /// A stop that was not looked at: a breakpoint may be there.

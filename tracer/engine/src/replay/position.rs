@@ -210,6 +210,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn landmarks_lead_on_only_where_their_order_is_known() {
+        let at = |landmark: Landmark| Position::at_event(7).then(Leg::Landmark(landmark));
+        let (first, second) = (at(Landmark::of_main(10)), at(Landmark::of_main(20)));
+        let chain = Chain::new();
+        let (low, high) = (at(chain.landmark(10, 1)), at(chain.landmark(10, 2)));
+        let other = at(Chain::new().landmark(10, 1));
+        assert!(first.leads_to(&second) && !second.leads_to(&first));
+        assert!(first.leads_to(&low) && low.leads_to(&high) && !high.leads_to(&low));
+        assert!(!low.leads_to(&other) && !low.leads_to(&second) && !second.leads_to(&low));
+        let behind = low.then(Leg::Steps(3));
+        assert!(low.leads_to(&behind) && first.leads_to(&behind) && !behind.leads_to(&high));
+        assert!(Position::at_event(7).leads_to(&low) && !Position::at_event(8).leads_to(&low));
+        assert!(second.leads_to(&Position::at_event(8)) && !low.leads_to(&Position::at_event(8)));
+        assert_eq!(first.rest_of(&behind), behind.legs);
+        assert_eq!(low.rest_of(&behind), [Leg::Steps(3)]);
+        assert_eq!(behind.then(Leg::Landmark(high.landmark().cloned().expect("a landmark"))), high);
+    }
+
+    #[test]
     fn the_rest_of_a_way_with_steps() {
         let visits = Leg::Visits { address: 0x10, count: 3 };
         let here = Position::at_event(7).then(visits.clone()).then(Leg::Steps(2));

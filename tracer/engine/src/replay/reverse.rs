@@ -23,7 +23,6 @@ use super::point::{Found, RunOptions};
 use super::position::{Chain, Leg, Position};
 use super::run::{Extent, Planted, Ran};
 use super::session::{Purpose, Session};
-use super::skip::Scout;
 use super::trail::Trail;
 use super::travel::{Guard, Hit, Judge, Stop, Stops, Verdict, Went};
 use crate::TracerError;
@@ -61,9 +60,9 @@ pub(crate) struct Hunt<'a> {
     pub(crate) stops: &'a Stops,
     judge: &'a mut dyn Judge,
     /// Where it began.
-    goal: Position,
+    pub(crate) goal: Position,
     /// The same place, by the name that the runs of the search end at.
-    end: Position,
+    pub(crate) end: Position,
 }
 
 /// What a stretch gave.
@@ -81,16 +80,15 @@ pub(crate) struct FoundHit {
     pub(crate) position: Position,
     /// Hits with the same number are at the same place.
     place: u64,
-    pub(crate) piece: usize,
     /// Its number among all hits of the run.
     pub(crate) call: u64,
 }
 
 /// A run through a stretch.
-pub(crate) struct Passed {
+struct Passed {
     /// It did not come to the end.
-    pub(crate) stopped: bool,
-    pub(crate) hits: Vec<FoundHit>,
+    stopped: bool,
+    hits: Vec<FoundHit>,
     trail: Trail,
 }
 
@@ -120,18 +118,12 @@ enum Toward {
 impl Session {
     pub(crate) fn backward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
         let goal = self.at.clone();
-        let mut skips = self.can_skip(stops);
-        let mut end = if skips { self.end_of_search()? } else { goal.clone() };
-        let mut hunt = Hunt { stops, judge, goal: goal.clone(), end: end.clone() };
-        let (mut before, mut later) = (end.clone(), None);
+        let mut quickly = !self.options.every_write;
+        let mut hunt = Hunt { stops, judge, goal: goal.clone(), end: goal.clone() };
+        let (mut end, mut before, mut later) = (goal.clone(), goal.clone(), None);
         while let Some(index) = self.checkpoint_before(&before) {
             let begin = self.checkpoints[index].position.clone();
-            let last = if skips {
-                self.last_hit_skipping(&begin, &end, &mut hunt)
-            } else {
-                self.last_hit(&begin, &end, u64::MAX, &mut hunt)
-            };
-            match (last, self.missed.take()) {
+            match (self.search(&begin, &end, quickly, &mut hunt), self.missed.take()) {
                 (Ok(Last::Hit((hit, position))), _) => {
                     self.travel(&position)?;
                     self.focus = Some(hit.thread);
@@ -142,14 +134,14 @@ impl Session {
                     before = begin;
                 }
                 (Ok(Last::Interrupted) | Err(TracerError::Interrupted), _) => return self.give_up(&goal),
-                // A landmark is passed by unseen: what lies behind it is gone through again, without landmarks.
-                (Err(_), Some(missed)) if skips || end.landmark() == Some(&missed) && later.is_some() => {
-                    if end.landmark() == Some(&missed) {
-                        end = later.take().unwrap_or_else(|| goal.clone());
-                    }
-                    skips = false;
+                // A landmark was passed by unseen. One of the search's own is done without; behind another, what was
+                // searched already is gone through again.
+                (Err(_), Some(missed)) if end.landmark() != Some(&missed) && quickly => {
+                    quickly = false;
+                    hunt.end = goal.clone();
                 }
-                (Err(error), _) => return Err(error),
+                (Err(error), Some(_)) => end = later.take().ok_or(error)?,
+                (Err(error), None) => return Err(error),
             }
         }
         let start = self.start();
@@ -157,12 +149,30 @@ impl Session {
         Ok(Stop::Start)
     }
 
+    fn search(
+        &mut self,
+        begin: &Position,
+        end: &Position,
+        quickly: bool,
+        hunt: &mut Hunt<'_>,
+    ) -> Result<Last, TracerError> {
+        if *end != hunt.goal && self.recurs(end, hunt.stops)? {
+            // As if it had been missed.
+            self.missed = end.landmark().cloned();
+            return Err(TracerError::Inconsistent("a landmark comes again"));
+        }
+        if quickly {
+            self.last_hit_quickly(begin, end, hunt)
+        } else {
+            self.last_hit(begin, end, u64::MAX, hunt)
+        }
+    }
+
     /// Where a search from here ends: a name for this place that can be looked for from any place before it.
-    fn end_of_search(&mut self) -> Result<Position, TracerError> {
+    pub(crate) fn end_of_search(&mut self) -> Result<Position, TracerError> {
         let goal = self.at.clone();
         let is_found = matches!(goal.legs.last(), None | Some(Leg::ToEvent | Leg::Landmark(_)));
-        // Behind a landmark of a search, little is left to search.
-        if is_found || self.lost || goal.landmark().is_some_and(|landmark| landmark.side().is_some()) {
+        if is_found || self.lost {
             return Ok(goal);
         }
         self.name_here(Chain::new().landmark(goal.main(), Chain::END));
@@ -191,43 +201,34 @@ impl Session {
         let since = Instant::now();
         self.go_back_to(begin)?;
         self.stops_max = self.counts.stops.saturating_add(stops_max);
-        let stops = hunt.stops;
-        let passed = self.pass(end, hunt, stops);
+        let passed = self.pass(end, hunt);
         self.stops_max = u64::MAX;
         let mut passed = passed?;
         if passed.stopped {
             return Ok(if self.interrupt.is_requested() { Last::Interrupted } else { Last::TooMany });
         }
         let Some(found) = passed.hits.pop() else { return Ok(Last::None) };
-        let position = self.close_in(&found, &passed.trail, since.elapsed(), stops)?;
+        let position = self.close_in(&found, &passed.trail, since.elapsed(), hunt.stops)?;
         Ok(Last::Hit((found.hit, position)))
     }
 
-    /// Goes to the end of a stretch, and remembers the last hits of each of its pieces.
-    pub(crate) fn pass(
-        &mut self,
-        end: &Position,
-        hunt: &mut Hunt<'_>,
-        stops: &Stops,
-    ) -> Result<Passed, TracerError> {
+    /// Goes to the end of a stretch, and remembers its last hits.
+    fn pass(&mut self, end: &Position, hunt: &mut Hunt<'_>) -> Result<Passed, TracerError> {
         let goal = hunt.goal.clone();
         let mut hits: Vec<FoundHit> = Vec::new();
         let mut trail = Trail::default();
-        let mut guard = Guard::new(stops, self);
+        let mut guard = Guard::new(hunt.stops, self);
         let mut remember = |session: &Session, hit: &Hit, position: &Position| {
             let place = session.counts.stops;
-            let piece = session.scout.as_ref().map_or(0, Scout::pieces);
             let call = trail.add(position, place);
             // Of several hits at one place the first stands for all, as when going forward.
             let is_new = hits.last().is_none_or(|last| last.place != place) || position.legs.is_empty();
             if *position != goal && is_new && hunt.judge.judge(session, hit) == Verdict::Stop {
                 // The last two places with a hit: the last of them may be where the search began.
-                if let Some(old) = hits.len().checked_sub(2)
-                    && hits[old].piece == piece
-                {
-                    hits.remove(old);
+                if hits.len() == 2 {
+                    hits.remove(0);
                 }
-                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, piece, call });
+                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, call });
             }
             false
         };
@@ -247,7 +248,7 @@ impl Session {
         Ok(Stop::Interrupted)
     }
 
-    fn checkpoint_before(&self, end: &Position) -> Option<usize> {
+    pub(crate) fn checkpoint_before(&self, end: &Position) -> Option<usize> {
         let before = |position: &Position| position.leads_to(end) && position != end;
         let indices = (0..self.checkpoints.len()).filter(|index| before(&self.checkpoints[*index].position));
         indices.max_by_key(|index| self.checkpoints[*index].position.nearness())
@@ -431,7 +432,7 @@ impl Session {
     }
 
     /// Goes to a position of this search.
-    fn go(&mut self, position: &Position) -> Result<(), TracerError> {
+    pub(crate) fn go(&mut self, position: &Position) -> Result<(), TracerError> {
         match self.travel(position)? {
             Went::Interrupted => Err(TracerError::Interrupted),
             Went::Through | Went::Hit(_) => Ok(()),

@@ -100,6 +100,8 @@ pub struct Session {
     pub(crate) options: OpenOptions,
     /// What was learnt about landmarks, by number.
     pub(crate) landmark_searches: HashMap<u64, Search>,
+    /// Whether the state at a landmark comes again, by number.
+    pub(crate) recurring: HashMap<u64, bool>,
     /// A landmark that was not found again.
     pub(crate) missed: Option<Landmark>,
     /// The search that goes through a stretch in slices.
@@ -143,6 +145,7 @@ impl Session {
             lost: false,
             options,
             landmark_searches: HashMap::new(),
+            recurring: HashMap::new(),
             missed: None,
             scout: None,
             stops_max: u64::MAX,
@@ -422,6 +425,7 @@ impl Session {
         let dropped = self.checkpoints.remove(index);
         if let [super::Leg::Landmark(landmark)] = dropped.position.legs.as_slice() {
             self.landmark_searches.remove(&landmark.number());
+            self.recurring.remove(&landmark.number());
         }
     }
 

@@ -1,22 +1,19 @@
-//! Going back to a write without stopping at every write.
+//! Going back over a stretch without stopping at every hit of it.
 //!
-//! A debug register costs some 20 µs at each write. So the stretch to be searched is first run with the watched pages
-//! write-protected ([`WriteTracker`]): a stretch that does not touch them is done with. One that does is run again in
-//! slices, with a checkpoint between two of them; the slices are looked at from the last back, each in the same way,
-//! until a slice is short or has few writes. Only there the debug registers are used.
-//!
-//! Breakpoints are planted in all runs, and their hits in a slice without writes are what a run with debug registers would
-//! have given. Reads cannot be found so: where they count, debug registers are used from the start.
+//! A stop costs some 20 µs, and a stretch may have millions. So a search gives up a stretch after some hundred stops,
+//! and divides it: it is run once without stops, in slices with a checkpoint between two of them, and the slices are
+//! searched from the last back, each in the same way. Where only writes are wanted, the watched pages are
+//! write-protected in that run ([`WriteTracker`]), and slices that do not touch them are left out.
 
 use std::time::{Duration, Instant};
 
 use trace::{Effect, Event, EventKind, MemoryOp, SpaceId};
 
 use super::landmark::PAUSE_MIN;
-use super::position::{Chain, Position};
+use super::position::{Chain, Leg, Position};
 use super::reverse::{Hunt, Last};
 use super::session::{Purpose, Session};
-use super::travel::Stops;
+use super::travel::{Guard, NOTHING, Stops, Went};
 use super::world::World;
 use crate::TracerError;
 use crate::sys::userfault::{self, WriteTracker};
@@ -29,14 +26,8 @@ const SLICES: u32 = 16;
 /// More slices than this are not made, however long the stretch takes the second time.
 const PIECES_MAX: usize = 48;
 
-/// A stretch that runs for no longer than this is searched with debug registers.
-const FINE: Duration = Duration::from_millis(1);
-
-/// So many stops are looked at in a short stretch before it is divided further.
-const STOPS_MAX: u64 = 600;
-
-/// How often it is looked whether a stretch has written something: then the first run has no more to tell.
-const PROBE: Duration = Duration::from_millis(10);
+/// So many stops are looked at in a stretch before it is divided.
+const STOPS_MAX: u64 = 500;
 
 /// How often a stretch is divided.
 const DEPTH_MAX: u32 = 12;
@@ -125,11 +116,9 @@ pub(crate) struct Piece {
     pub(crate) end: Position,
     written: bool,
     time: Duration,
-    /// The run went through all of it.
-    whole: bool,
 }
 
-/// A run through a stretch that finds out where watched memory is written.
+/// A run through a stretch that divides it, and finds out where watched memory is written.
 pub(crate) struct Scout {
     track: Option<Track>,
     ranges: Vec<(u64, u64, u64)>,
@@ -137,23 +126,13 @@ pub(crate) struct Scout {
     changed: bool,
     /// How long a slice is.
     slice: Duration,
-    aim: Aim,
+    /// There are names for landmarks.
+    divides: bool,
     next: Instant,
     since: Instant,
     names: Names,
     begin: Position,
     pieces: Vec<Piece>,
-}
-
-/// What a scouting run is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Aim {
-    /// To learn whether anything is written: it stops when that is so.
-    Probe,
-    /// It has stopped.
-    Probed,
-    /// To divide the stretch into pieces.
-    Divide,
 }
 
 /// Where the names of new landmarks come from.
@@ -165,21 +144,7 @@ struct Names {
 
 impl Scout {
     pub(crate) fn pause_time(&self) -> Option<Instant> {
-        (self.pieces.len() < PIECES_MAX).then_some(self.next)
-    }
-
-    /// Whether a run that was interrupted now has no more to tell, or (`None`) a piece ends here.
-    pub(crate) fn probe(&mut self, world: &World) -> Option<bool> {
-        if self.aim == Aim::Divide {
-            return None;
-        }
-        self.paused();
-        if self.changed || self.track.as_ref().is_none_or(|track| track.take_written(world)) {
-            self.changed = true;
-            self.aim = Aim::Probed;
-            self.next = Instant::now();
-        }
-        Some(self.aim == Aim::Probed)
+        (self.divides && self.pieces.len() < PIECES_MAX).then_some(self.next)
     }
 
     /// The thread was interrupted: if no landmark can be made here, then after another slice.
@@ -191,11 +156,7 @@ impl Scout {
         self.changed = true;
     }
 
-    /// How many pieces are done.
-    pub(crate) fn pieces(&self) -> usize {
-        self.pieces.len()
-    }
-
+    /// Ends a piece.
     fn end_piece(&mut self, world: &World, end: Position) {
         let written = self.track.as_ref().is_none_or(|track| track.take_written(world)) || self.changed;
         if std::mem::take(&mut self.changed) {
@@ -203,46 +164,42 @@ impl Scout {
         }
         let now = Instant::now();
         let begin = std::mem::replace(&mut self.begin, end.clone());
-        let whole = self.aim != Aim::Probed;
-        self.pieces.push(Piece { begin, end, written, time: now - self.since, whole });
+        self.pieces.push(Piece { begin, end, written, time: now - self.since });
         self.since = now;
         self.paused();
     }
 }
 
 impl Session {
-    /// Whether writes to what is watched can be looked for with write protection.
-    pub(crate) fn can_skip(&self, stops: &Stops) -> bool {
-        !self.options.every_write
-            && !stops.watchpoints.is_empty()
-            && stops.watchpoints.iter().all(|watch| !watch.reads)
-    }
-
     /// The last hit in a stretch.
-    pub(crate) fn last_hit_skipping(
+    pub(crate) fn last_hit_quickly(
         &mut self,
         begin: &Position,
         end: &Position,
         hunt: &mut Hunt<'_>,
     ) -> Result<Last, TracerError> {
-        if begin.landmark().is_some_and(|landmark| landmark.side().is_some()) {
-            // Searches have been here before: what is left between two checkpoints is little.
-            let last = self.last_hit(begin, end, STOPS_MAX, hunt)?;
-            if !matches!(last, Last::TooMany) {
-                return Ok(last);
-            }
+        let last = self.last_hit(begin, end, STOPS_MAX, hunt)?;
+        if !matches!(last, Last::TooMany) {
+            return Ok(last);
         }
-        let since = Instant::now();
-        let Some((pieces, hits)) = self.scout(begin, end, hunt, None)? else { return Ok(Last::Interrupted) };
-        let Some(piece) = pieces.last().filter(|piece| piece.written) else {
-            return Ok(hits.into_iter().flatten().next_back().map_or(Last::None, Last::Hit));
-        };
-        let expected = Duration::from_nanos(self.time_of(end).saturating_sub(self.time_of(begin)));
-        let time = if piece.whole { since.elapsed() } else { expected.max(self.checkpoint_spacing()) };
-        self.last_hit_divided(begin, end, hunt, time, 0)
+        let mut end = end.clone();
+        if end == hunt.goal {
+            self.go(&end)?;
+            end = self.end_of_search()?;
+            if self.recurs(&end, hunt.stops)? {
+                return self.last_hit(begin, &hunt.goal.clone(), u64::MAX, hunt);
+            }
+            hunt.end = end.clone();
+        }
+        // From a landmark of another search the new end is not known to be reached.
+        let known = self.checkpoint_before(&end).filter(|_| !begin.leads_to(&end));
+        let begin = &known.map_or_else(|| begin.clone(), |index| self.checkpoints[index].position.clone());
+        let expected = Duration::from_nanos(self.time_of(&end).saturating_sub(self.time_of(begin)));
+        let time = expected.max(self.checkpoint_spacing());
+        self.last_hit_divided(begin, &end, hunt, time, 0)
     }
 
-    /// The last hit in a stretch in which something is written and that takes so long.
+    /// The last hit in a stretch that has many stops and takes so long.
     fn last_hit_divided(
         &mut self,
         begin: &Position,
@@ -251,26 +208,26 @@ impl Session {
         time: Duration,
         depth: u32,
     ) -> Result<Last, TracerError> {
-        let divisible = depth < DEPTH_MAX && time / SLICES >= PAUSE_MIN;
-        if time <= FINE || !divisible {
-            let stops_max = if divisible { STOPS_MAX } else { u64::MAX };
-            match self.last_hit(begin, end, stops_max, hunt)? {
-                Last::TooMany => {}
-                other => return Ok(other),
-            }
+        if depth >= DEPTH_MAX || time / SLICES < PAUSE_MIN {
+            return self.last_hit(begin, end, u64::MAX, hunt);
         }
-        let Some((pieces, mut hits)) = self.scout(begin, end, hunt, Some(time / SLICES))? else {
+        let Some(pieces) = self.scout(begin, end, hunt.stops, time / SLICES)? else {
             return Ok(Last::Interrupted);
         };
-        for (index, piece) in pieces.iter().enumerate().rev() {
-            let last = if !piece.written {
-                hits.get_mut(index).and_then(Option::take).map_or(Last::None, Last::Hit)
-            } else {
-                // A stretch that could not be divided is not tried again, unless it was shorter than expected.
-                let same = piece.begin == *begin && piece.end == *end;
-                let depth = if same && piece.time * 2 > time { DEPTH_MAX } else { depth + 1 };
-                self.last_hit_divided(&piece.begin, &piece.end, hunt, piece.time, depth)?
-            };
+        for piece in pieces.iter().rev().filter(|piece| piece.written && piece.begin != piece.end) {
+            // A piece that is all of the stretch has not been divided, unless it took less than expected.
+            let whole = piece.begin == *begin && piece.end == *end;
+            let hopeless = whole && piece.time * 2 > time;
+            if hopeless || piece.end != *end && self.recurs(&piece.end, hunt.stops)? {
+                return self.last_hit(begin, end, u64::MAX, hunt);
+            }
+            let mut last = Last::TooMany;
+            if !whole {
+                last = self.last_hit(&piece.begin, &piece.end, STOPS_MAX, hunt)?;
+            }
+            if matches!(last, Last::TooMany) {
+                last = self.last_hit_divided(&piece.begin, &piece.end, hunt, piece.time, depth + 1)?;
+            }
             if !matches!(last, Last::None) {
                 return Ok(last);
             }
@@ -278,56 +235,59 @@ impl Session {
         Ok(Last::None)
     }
 
-    /// Runs through a stretch with breakpoints only, and finds out which pieces of it write to watched pages. `None`: the
-    /// user stopped it.
-    #[expect(clippy::type_complexity, reason = "a piece and its last hit belong together")]
+    /// Runs through a stretch without stops, and divides it. `None`: the user stopped it.
     fn scout(
         &mut self,
         begin: &Position,
         end: &Position,
-        hunt: &mut Hunt<'_>,
-        slice: Option<Duration>,
-    ) -> Result<Option<(Vec<Piece>, Vec<Option<(super::Hit, Position)>>)>, TracerError> {
+        stops: &Stops,
+        slice: Duration,
+    ) -> Result<Option<Vec<Piece>>, TracerError> {
         self.go_back_to(begin)?;
-        let ranges = ranges_of(hunt.stops);
-        let track = Track::new(&self.world, &ranges);
+        let ranges = ranges_of(stops);
+        let track = if only_writes(stops) { Track::new(&self.world, &ranges) } else { None };
         let names = Names::between(begin, end, PIECES_MAX as u64);
-        let divides = track.is_some() && names.stride > 0;
-        let (aim, slice) = match slice {
-            Some(slice) if divides => (Aim::Divide, slice),
-            // One piece, to the end.
-            Some(_) => (Aim::Divide, Duration::from_secs(1 << 30)),
-            None => (Aim::Probe, PROBE),
-        };
         let now = Instant::now();
         self.scout = Some(Scout {
             changed: false,
             track,
             ranges,
             slice,
-            aim,
+            divides: names.stride > 0,
             next: now + slice,
             since: now,
             names,
             begin: begin.clone(),
             pieces: Vec::new(),
         });
-        let quiet = Stops { watchpoints: Vec::new(), ..hunt.stops.clone() };
-        let passed = self.pass(end, hunt, &quiet);
+        let mut guard = Guard::new(&NOTHING, self);
+        let went = self.advance_to(end, &mut guard, &mut |_, _, _| false);
         let Some(mut scout) = self.scout.take() else { return Ok(None) };
-        let passed = passed?;
-        if passed.stopped && scout.aim != Aim::Probed {
+        if let Went::Interrupted = went? {
             return Ok(None);
         }
         scout.end_piece(&self.world, end.clone());
-        let mut hits: Vec<Option<(super::Hit, Position)>> = Vec::new();
-        hits.resize_with(scout.pieces.len(), || None);
-        for found in passed.hits {
-            if let Some(place) = hits.get_mut(found.piece) {
-                *place = Some((found.hit, found.position));
-            }
+        Ok(Some(scout.pieces))
+    }
+
+    /// Whether a landmark's state comes again, so that it is not known which of its visits is the landmark: a loop that
+    /// waits and changes nothing. What stops at places must not use it; values do not change there.
+    pub(crate) fn recurs(&mut self, place: &Position, stops: &Stops) -> Result<bool, TracerError> {
+        /// A loop that takes longer changes something: it counts.
+        const LOOP_TIME: Duration = Duration::from_millis(2);
+        let [Leg::Landmark(landmark)] = place.legs.as_slice() else { return Ok(false) };
+        if only_writes(stops) {
+            return Ok(false);
         }
-        Ok(Some((scout.pieces, hits)))
+        if let Some(known) = self.recurring.get(&landmark.number()) {
+            return Ok(*known);
+        }
+        self.go_back_to(place)?;
+        let event = self.trace.event(place.event)?;
+        self.lost = true;
+        let recurs = self.comes_again(&event, landmark, Instant::now() + LOOP_TIME)?;
+        self.recurring.insert(landmark.number(), recurs);
+        Ok(recurs)
     }
 
     /// A scouting run stands at a good place for the end of a piece.
@@ -346,7 +306,7 @@ impl Session {
         if scout.track.as_ref().is_some_and(|track| track.is_remapped_by(&event)) {
             scout.changed = true;
         }
-        if scout.pause_time().is_none_or(|next| Instant::now() < next) || scout.probe(&self.world).is_some() {
+        if scout.pause_time().is_none_or(|next| Instant::now() < next) {
             return Ok(());
         }
         self.end_piece_here()
@@ -379,6 +339,11 @@ impl Names {
         self.order += self.stride;
         self.chain.landmark(main, self.order)
     }
+}
+
+/// Only changes of values stop.
+fn only_writes(stops: &Stops) -> bool {
+    stops.breakpoints.is_empty() && stops.watchpoints.iter().all(|watch| !watch.reads)
 }
 
 /// The pages of the watched memory, by program.

@@ -28,6 +28,7 @@ const JOBS: &[(&str, fn())] = &[
     ("kept_checkpoints", travelling::kept_checkpoints),
     ("skips_in_long_stretches", skipping::skips_in_long_stretches),
     ("skips_among_threads", skipping::skips_among_threads),
+    ("hot_breakpoints", skipping::hot_breakpoints),
     ("steps_from_landmarks", skipping::steps_from_landmarks),
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),

@@ -21,6 +21,11 @@ fn writes_are_found_among_threads_and_signals() {
 }
 
 #[test]
+fn hot_breakpoints_are_the_same_in_both_ways() {
+    isolated("hot_breakpoints");
+}
+
+#[test]
 fn steps_back_from_landmarks_are_exact() {
     isolated("steps_from_landmarks");
 }
@@ -97,6 +102,19 @@ pub(crate) fn skips_among_threads() {
         ..Stops::default()
     };
     same_hits(&mut quick, &mut slow, &both, 40);
+}
+
+/// A breakpoint that is hit thousands of times, and one in a loop that waits for a signal and changes nothing; reads.
+pub(crate) fn hot_breakpoints() {
+    let (program, trace) = programs::busy();
+    let (mut quick, mut slow) = (quick(&trace), slow(&trace));
+    let at = |symbol: &str| Stops { breakpoints: vec![breakpoint(&program, 1, symbol)], ..Stops::default() };
+    same_hits(&mut quick, &mut slow, &at("spin"), 12);
+    same_hits(&mut quick, &mut slow, &at("waiting"), 6);
+    let both = Stops { watchpoints: vec![watch(&program, 2, "ticks")], ..at("spin") };
+    same_hits(&mut quick, &mut slow, &both, 12);
+    let reads = Watchpoint { reads: true, ..watch(&program, 1, "often") };
+    same_hits(&mut quick, &mut slow, &Stops { watchpoints: vec![reads], ..Stops::default() }, 8);
 }
 
 /// From hits in the midst of long intervals, and from between them: back by instructions and forward again.

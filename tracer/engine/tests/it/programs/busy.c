@@ -59,6 +59,9 @@ int main(void) {
         pthread_create(&threads[i], NULL, work, (void *)(i + 1));
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
+    // Waits for ticks, and changes nothing meanwhile.
+    for (uint64_t last = ticks + 10; ticks < last;)
+        __asm__ volatile(".globl waiting\nwaiting: nopl 0(%rax)");
     struct itimerval none = {0};
     setitimer(ITIMER_REAL, &none, NULL);
     // A long stretch with neither calls nor signals.
