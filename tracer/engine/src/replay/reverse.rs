@@ -47,7 +47,7 @@ const SAMPLES_MAX: usize = 24;
 const SAMPLE_TIMES: [u32; 6] = [85, 60, 95, 40, 75, 20];
 
 /// What runs for less is not sampled: the interrupt would come too late.
-const SAMPLED_TIME_MIN: Duration = Duration::from_micros(500);
+const SAMPLED_TIME_MIN: Duration = Duration::from_micros(200);
 
 /// How many of the last instructions stepped to are tried as samples.
 const STEPPED_SAMPLES: usize = 24;
@@ -104,8 +104,8 @@ struct Anchor {
 enum Stepped {
     /// The goal, after so many steps.
     Reached(u64),
-    /// It is farther; these instructions were stepped to last, the latest first.
-    Farther(Vec<u64>),
+    /// It is farther; these instructions were stepped to last, the latest first, and so much of the leg's count is left.
+    Farther(Vec<u64>, u64),
 }
 
 /// How a run towards a goal ended.
@@ -352,7 +352,7 @@ impl Session {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
         let mut steps_max = STEPS_FIRST;
         for _ in 0..ANCHORS_MAX {
-            let stepped = match self.count_steps(&anchor, leg, steps_max)? {
+            let (stepped, left) = match self.count_steps(&anchor, leg, steps_max)? {
                 Stepped::Reached(steps) => {
                     // Farther from the anchor, a checkpoint is made on the way (`prepare_steps_back`).
                     if steps <= STEPS_BACK {
@@ -360,15 +360,18 @@ impl Session {
                     }
                     return Ok((anchor.position, steps));
                 }
-                Stepped::Farther(addresses) => addresses,
+                Stepped::Farther(addresses, left) => (addresses, left),
             };
             self.add_anchor_checkpoint(&anchor)?;
-            match self.closer_anchor(base, leg, &anchor, &stepped) {
-                Ok(closer) => anchor = closer,
-                // A stretch without a loop, or with one where no stub fits: more steps may lead out of it.
-                Err(TracerError::GaveUp(_)) if steps_max < STEPS_MAX => {}
+            anchor = match self.closer_anchor(base, leg, &anchor, &stepped) {
+                Ok(closer) => closer,
+                // A stretch without a loop, or with one where no stub fits: then step by step.
+                Err(TracerError::GaveUp(_)) => Anchor {
+                    position: anchor.position.then(Leg::Steps(steps_max)),
+                    done: count_of(leg).saturating_sub(left),
+                },
                 Err(error) => return Err(error),
-            }
+            };
             steps_max = STEPS_MAX.min(steps_max * 4);
         }
         Err(TracerError::GaveUp("the search for the previous instruction"))
@@ -414,7 +417,7 @@ impl Session {
                 last.insert(0, self.world.registers(event.thread)?.rip);
             }
         }
-        Ok(Stepped::Farther(last))
+        Ok(Stepped::Farther(last, left))
     }
 
     /// The thread stands where a leg ends that counts nothing.
@@ -433,10 +436,11 @@ impl Session {
 
     /// Goes to a position of this search.
     pub(crate) fn go(&mut self, position: &Position) -> Result<(), TracerError> {
-        match self.travel(position)? {
-            Went::Interrupted => Err(TracerError::Interrupted),
-            Went::Through | Went::Hit(_) => Ok(()),
+        if let Went::Interrupted = self.travel(position)? {
+            return Err(TracerError::Interrupted);
         }
+        // A checkpoint may have been made with breakpoints planted, where stubs are to be planted now.
+        self.quiet()
     }
 
     fn closer_anchor(

@@ -26,6 +26,9 @@ const CHECKPOINT_COST_FACTOR: u32 = 30;
 /// More checkpoints than this are thinned out.
 const CHECKPOINTS_MAX: usize = 40;
 
+/// While replay goes through what it has been through before, checkpoints are made this many times closer together.
+const NEAR_CHECKPOINT_FACTOR: u32 = 5;
+
 /// More checkpoints of searches than this are dropped, the oldest first.
 const NEAR_CHECKPOINTS_MAX: usize = 32;
 
@@ -363,10 +366,15 @@ impl Session {
         if self.scout.is_some() {
             return self.scout_event();
         }
-        if self.last_checkpoint.elapsed() < self.checkpoint_spacing() || !self.is_new_ground() {
-            return Ok(());
+        let elapsed = self.last_checkpoint.elapsed();
+        match self.is_new_ground() {
+            true if elapsed >= self.checkpoint_spacing() => self.add_checkpoint(Purpose::Spaced),
+            // Who comes here again goes back, and will do so once more.
+            false if elapsed >= self.checkpoint_spacing() / NEAR_CHECKPOINT_FACTOR => {
+                self.add_checkpoint(Purpose::Near)
+            }
+            _ => Ok(()),
         }
-        self.add_checkpoint(Purpose::Spaced)
     }
 
     /// No checkpoint lies farther than here.

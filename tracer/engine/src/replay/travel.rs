@@ -10,7 +10,7 @@ use super::landmark::site_of;
 use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
-use super::session::Session;
+use super::session::{Purpose, Session};
 use super::{Watch, apply};
 use crate::TracerError;
 
@@ -271,7 +271,7 @@ impl Session {
     }
 
     /// Takes breakpoints and watches away, so that what is read is the program's own.
-    fn quiet(&mut self) -> Result<(), TracerError> {
+    pub(crate) fn quiet(&mut self) -> Result<(), TracerError> {
         let spaces: Vec<_> = self.world.spaces.keys().copied().collect();
         spaces.into_iter().try_for_each(|space| self.world.set_breakpoints(space, &[]))
     }
@@ -300,6 +300,8 @@ impl Session {
         self.focus = None;
         loop {
             if self.at.event >= end.event {
+                // From here one goes back.
+                self.add_checkpoint(Purpose::Near)?;
                 return Ok(Stop::End);
             }
             if self.interrupt.is_requested() {

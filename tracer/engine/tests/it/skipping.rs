@@ -110,6 +110,14 @@ pub(crate) fn hot_breakpoints() {
     let (mut quick, mut slow) = (quick(&trace), slow(&trace));
     let at = |symbol: &str| Stops { breakpoints: vec![breakpoint(&program, 1, symbol)], ..Stops::default() };
     same_hits(&mut quick, &mut slow, &at("spin"), 12);
+    // The checkpoints that the search has left were made with the breakpoint planted.
+    for _ in 0..3 {
+        let stepped = [&mut quick, &mut slow].map(|session| {
+            let stop = session.resume(Direction::Backward, Mode::Step, &at("spin"), &mut NoJudge);
+            (stop.unwrap_or_else(|error| panic!("a step back: {error}")), all_registers(session))
+        });
+        assert_eq!(stepped[0], stepped[1], "a step back from {:?}", quick.position());
+    }
     same_hits(&mut quick, &mut slow, &at("waiting"), 6);
     let both = Stops { watchpoints: vec![watch(&program, 2, "ticks")], ..at("spin") };
     same_hits(&mut quick, &mut slow, &both, 12);
