@@ -125,7 +125,9 @@ impl Session {
             let begin = self.checkpoints[index].position.clone();
             match (self.search(&begin, &end, quickly, &mut hunt), self.missed.take()) {
                 (Ok(Last::Hit((hit, position))), _) => {
-                    self.travel(&position)?;
+                    if let Went::Interrupted = self.travel(&position)? {
+                        return self.give_up(&goal);
+                    }
                     self.focus = Some(hit.thread);
                     return Ok(Stop::Hit(hit));
                 }
@@ -352,6 +354,9 @@ impl Session {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
         let mut steps_max = STEPS_FIRST;
         for _ in 0..ANCHORS_MAX {
+            if self.interrupt.is_requested() {
+                return Err(TracerError::Interrupted);
+            }
             let (stepped, left) = match self.count_steps(&anchor, leg, steps_max)? {
                 Stepped::Reached(steps) => {
                     // Farther from the anchor, a checkpoint is made on the way (`prepare_steps_back`).

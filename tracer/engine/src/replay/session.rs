@@ -340,8 +340,11 @@ impl Session {
         self.options.checkpoint_spacing.unwrap_or_else(usual)
     }
 
-    /// Copies the world as it is at the present position.
+    /// Copies the world as it is at the present position; not when that is unknown, after an interrupted run.
     pub(crate) fn add_checkpoint(&mut self, purpose: Purpose) -> Result<(), TracerError> {
+        if self.lost {
+            return Ok(());
+        }
         self.last_checkpoint = Instant::now();
         if let Some(same) = self.checkpoints.iter_mut().find(|other| other.position == self.at) {
             if purpose == Purpose::Kept {

@@ -79,6 +79,9 @@ impl Session {
             return self.close_to_touch(found.position.clone());
         };
         self.travel(&first.position)?;
+        if self.lost {
+            return Ok(found.position.clone());
+        }
         let mut call = first.call;
         for next in stations[1..].iter().map(|mark| mark.call).chain([found.call]) {
             self.add_checkpoint(Purpose::Near)?;
