@@ -18,6 +18,16 @@ const CONDITIONAL: &str = "conditional breakpoint, evaluations a second";
 /// How often the loop of `tests/bench/conditional.c` reaches its breakpoint.
 const CONDITIONAL_VISITS: f64 = 1e8;
 
+/// What is measured of going back over `tests/bench/writes.c`: a row each.
+const REVERSE_SHORT: &str = "reverse-continue 0.2 s, end to main";
+const REVERSE_LONG: &str = "reverse-continue 10 s, end to main";
+const LAST: &str = "last EXPR, 10 million writes in 10 s";
+const STEP_SECOND: &str = "reverse-step, second and later";
+const STEPI_SECOND: &str = "reverse-stepi, second and later";
+
+/// How many steps one run is measured over.
+const STEPS: u32 = 20;
+
 /// A command to measure, and how its result is printed.
 struct Case {
     name: &'static str,
@@ -44,7 +54,10 @@ pub(crate) fn run(only: &str) -> Result<()> {
     if REVERSE.contains(only) {
         reverse(&vdbg, &folder)?;
     }
-    if CONDITIONAL.contains(only) { conditional(&vdbg, &folder) } else { Ok(()) }
+    if CONDITIONAL.contains(only) {
+        conditional(&vdbg, &folder)?;
+    }
+    backward(&vdbg, &folder, only)
 }
 
 fn compiled(folder: &Path, name: &str) -> Result<String> {
@@ -162,6 +175,60 @@ fn reverse(vdbg: &Path, folder: &Path) -> Result<()> {
     let seconds = back.saturating_sub(there).as_secs_f64();
     println!("{REVERSE}: {:.2} s over a program of {:.2} s", seconds, bare.as_secs_f64());
     Ok(())
+}
+
+/// Going back over a program that writes a variable a million times a second, the last time 1 ms before its end.
+fn backward(vdbg: &Path, folder: &Path, only: &str) -> Result<()> {
+    let rows = [REVERSE_SHORT, REVERSE_LONG, LAST, STEP_SECOND, STEPI_SECOND];
+    if !rows.iter().any(|row| row.contains(only)) {
+        return Ok(());
+    }
+    let program = folder.join("writes");
+    let source = root().join("tests/bench/writes.c");
+    check(Command::new("gcc").args(["-O2", "-g", "-o"]).arg(&program).arg(source))?;
+    let record = |seconds: &str| -> Result<(std::path::PathBuf, Duration)> {
+        let trace = folder.join(format!("trace-writes-{seconds}"));
+        let bare = time(Command::new(&program).arg(seconds))?;
+        let mut command = Command::new(vdbg);
+        time(command.args(["record", "-o"]).arg(&trace).arg("--").arg(&program).arg(seconds))?;
+        Ok((trace, bare))
+    };
+    let long = record("10")?;
+    let short = record("0.2")?;
+    for (row, (trace, bare)) in [(REVERSE_SHORT, &short), (REVERSE_LONG, &long)] {
+        if row.contains(only) {
+            let there = ["continue", "break main"];
+            let took = difference(vdbg, trace, &there, &["reverse-continue"])?;
+            println!("{row}: {took:.3} s over a program of {:.2} s", bare.as_secs_f64());
+        }
+    }
+    if LAST.contains(only) {
+        let took = difference(vdbg, &long.0, &["continue"], &["last written"])?;
+        println!("{LAST}: {took:.3} s");
+    }
+    for (row, step) in [(STEP_SECOND, "reverse-step"), (STEPI_SECOND, "reverse-stepi")] {
+        if row.contains(only) {
+            let there = ["continue", "last written", "reverse-step", "reverse-step"];
+            let took = difference(vdbg, &short.0, &there, &[step; STEPS as usize])?;
+            println!("{row}: {:.1} ms each", took * 1e3 / f64::from(STEPS));
+        }
+    }
+    Ok(())
+}
+
+/// The seconds that commands take after others: the median of the differences of interleaved runs with and without them.
+fn difference(vdbg: &Path, trace: &Path, before: &[&str], measured: &[&str]) -> Result<f64> {
+    let run = |commands: &[&str]| {
+        let words = commands.iter().flat_map(|command| ["-e", command]);
+        time(Command::new(vdbg).arg("replay").arg(trace).arg("--batch").args(words))
+    };
+    let all = [before, measured].concat();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let without = run(before)?;
+        times.push(run(&all)?.saturating_sub(without));
+    }
+    Ok(median(times).as_secs_f64())
 }
 
 fn time(command: &mut Command) -> Result<Duration> {

@@ -10,7 +10,10 @@ use crate::{autopilot, batch, cli, interrupt, out, prompt};
 
 pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
     let directory = trace::resolve(options.directory.as_deref())?;
-    let session = Session::open(&directory, OpenOptions { any_machine: options.any_machine })?;
+    let session = Session::open(
+        &directory,
+        OpenOptions { any_machine: options.any_machine, ..OpenOptions::default() },
+    )?;
     warn_of_damage(&session);
     interrupt::install(session.interrupt())?;
     if options.autopilot {

@@ -139,7 +139,7 @@ impl Session {
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
         loop {
-            let ran = self.run_free(served.thread)?;
+            let ran = self.run_free(served.thread, None)?;
             let behind = self.world.settle(served)?;
             self.passed(served.first + self.world.count_served(served.space)?);
             if behind {

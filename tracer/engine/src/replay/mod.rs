@@ -2,10 +2,12 @@
 //!
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
 //! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`planted`]
-//! evaluates conditions inside the process, [`travel`] goes forward, [`reverse`] goes back.
+//! evaluates conditions inside the process, [`landmark`] makes and finds places in the midst of an interval, [`travel`]
+//! goes forward, [`reverse`] goes back, [`skip`] makes going back to a write quick.
 
 mod apply;
 mod calls;
+mod landmark;
 mod layout;
 mod planted;
 mod point;
@@ -13,11 +15,13 @@ mod position;
 mod reverse;
 mod run;
 mod session;
+mod skip;
+mod trail;
 mod travel;
 mod world;
 
 pub use patch::{Operation, Predicate, RegisterNumber, Relation, Size, Term, Width};
-pub use position::{Leg, Position};
+pub use position::{Landmark, Leg, Position};
 pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 

@@ -58,12 +58,19 @@ pub(crate) struct Extras {
     pub(crate) counted: Option<(u64, u64)>,
     /// The thread is stepped, which a stub would show, or memory is watched.
     pub(crate) traps_only: bool,
+    /// An instruction that another stub needs.
+    pub(crate) avoided: Option<u64>,
 }
 
 impl Extras {
     /// On the way to the `n`-th visit of an instruction, counted from here.
     pub(crate) fn counting(address: u64, n: u64) -> Self {
         Self { counted: Some((address, n)), ..Self::default() }
+    }
+
+    /// Where a stub of its own is looking for a place.
+    pub(crate) fn avoiding(address: u64) -> Self {
+        Self { avoided: Some(address), ..Self::default() }
     }
 
     /// For single steps.
@@ -131,6 +138,7 @@ impl Session {
             Some(event) if matches!(event.kind, EventKind::ForcedPoint { .. }) => Some(event.registers.rip),
             _ => None,
         };
+        let avoided = extras.avoided.or(avoided);
         self.world.plant_all(thread, plan(stops, image, extras, avoided))
     }
 

@@ -22,7 +22,7 @@ use crate::sys::xstate;
 const STUB_LINES_MAX: usize = 48;
 
 /// A visit that differs in more lines than this is not taken for the recorded one, however it goes on.
-const FORGIVEN_LINES_MAX: usize = 8;
+pub(crate) const FORGIVEN_LINES_MAX: usize = 8;
 
 /// How often a search is repeated with more lines forgiven.
 const FORGIVEN_ROUNDS_MAX: usize = 4;
@@ -49,6 +49,40 @@ pub(crate) struct RunOptions<'a> {
     pub(crate) interrupt: &'a Interrupt,
 }
 
+/// What the memory at a place looks like.
+pub(crate) trait Likeness {
+    /// Lines whose contents are others there, up to one more than can be forgiven.
+    fn differing(&self, memory: &Memory, forgiven: &[u64]) -> Vec<LineHash>;
+
+    /// [`xstate::canonical_hash`] there.
+    fn xstate_hash(&self) -> u64;
+}
+
+impl Likeness for Fingerprint {
+    fn differing(&self, memory: &Memory, forgiven: &[u64]) -> Vec<LineHash> {
+        differing(memory, &self.lines, forgiven)
+    }
+
+    fn xstate_hash(&self) -> u64 {
+        self.xstate_hash
+    }
+}
+
+/// A place that is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) thread: ThreadId,
+    pub(crate) registers: &'a Registers,
+    pub(crate) likeness: &'a dyn Likeness,
+}
+
+impl<'a> Sought<'a> {
+    /// A forced point.
+    pub(crate) fn point(event: &'a Event, fingerprint: &'a Fingerprint) -> Sought<'a> {
+        Sought { thread: event.thread, registers: &event.registers, likeness: fingerprint }
+    }
+}
+
 /// The outcome of one look at a visit.
 enum Verdict {
     Same,
@@ -73,11 +107,21 @@ impl World {
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
-        let mut seeker = Seeker { event, fingerprint, closest: None, skips_left: search.skipped };
+        self.run_to_sought(Sought::point(event, fingerprint), search, run)
+    }
+
+    /// Runs the thread to the place, or to what comes before it.
+    pub(crate) fn run_to_sought(
+        &mut self,
+        sought: Sought<'_>,
+        search: &mut Search,
+        run: &RunOptions<'_>,
+    ) -> Result<Found, TracerError> {
+        let mut seeker = Seeker { sought, closest: None, skips_left: search.skipped };
         if seeker.look(self, search)? {
             return Ok(Found::Point);
         }
-        match self.plant(event.thread, event.registers.rip, &seeker.condition(search), run.others)? {
+        match self.plant(sought.thread, sought.registers.rip, &seeker.condition(search), run.others)? {
             Some(planted) => seeker.run_with_stub(self, planted, search, run),
             None => seeker.run_with_trap(self, search, run),
         }
@@ -90,14 +134,17 @@ impl World {
         fingerprint: &Fingerprint,
         search: &Search,
     ) -> Result<bool, TracerError> {
-        let mut seeker = Seeker { event, fingerprint, closest: None, skips_left: 0 };
-        seeker.look(self, &mut search.clone())
+        self.is_at_sought(Sought::point(event, fingerprint), search)
+    }
+
+    /// Whether the thread stands at the place.
+    pub(crate) fn is_at_sought(&self, sought: Sought<'_>, search: &Search) -> Result<bool, TracerError> {
+        Seeker { sought, closest: None, skips_left: 0 }.look(self, &mut search.clone())
     }
 }
 
 struct Seeker<'a> {
-    event: &'a Event,
-    fingerprint: &'a Fingerprint,
+    sought: Sought<'a>,
     /// The differing lines of the visit that differed least.
     closest: Option<Vec<LineHash>>,
     skips_left: u32,
@@ -106,13 +153,13 @@ struct Seeker<'a> {
 impl Seeker<'_> {
     fn condition(&self, search: &Search) -> Condition {
         let lines = search.lines.iter().map(|line| (line.line, line.hash)).collect();
-        Condition::Match { registers: general(&self.event.registers), lines }
+        Condition::Match { registers: general(self.sought.registers), lines }
     }
 
     /// Whether the thread stands at the point; a line that tells it apart is remembered.
     fn look(&mut self, world: &World, search: &mut Search) -> Result<bool, TracerError> {
-        let registers = world.registers(self.event.thread)?;
-        if comparable(&registers).first_difference(&comparable(&self.event.registers)).is_some() {
+        let registers = world.registers(self.sought.thread)?;
+        if comparable(&registers).first_difference(&comparable(self.sought.registers)).is_some() {
             return Ok(false);
         }
         match self.judge(world, search)? {
@@ -137,14 +184,14 @@ impl Seeker<'_> {
     }
 
     fn judge(&self, world: &World, search: &Search) -> Result<Verdict, TracerError> {
-        let memory = world.memory_of(self.event.thread)?;
-        let lines = differing(memory, &self.fingerprint.lines, &search.forgiven);
+        let memory = world.memory_of(self.sought.thread)?;
+        let lines = self.sought.likeness.differing(memory, &search.forgiven);
         if !lines.is_empty() {
             return Ok(Verdict::Differs(lines));
         }
-        let state = ptrace::xstate(world.task(self.event.thread)?.real)
+        let state = ptrace::xstate(world.task(self.sought.thread)?.real)
             .map_err(TracerError::system("read extended state"))?;
-        let same = search.any_xstate || xstate::canonical_hash(&state) == self.fingerprint.xstate_hash;
+        let same = search.any_xstate || xstate::canonical_hash(&state) == self.sought.likeness.xstate_hash();
         Ok(if same { Verdict::Same } else { Verdict::Differs(Vec::new()) })
     }
 
@@ -155,7 +202,7 @@ impl Seeker<'_> {
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
-        let thread = self.event.thread;
+        let thread = self.sought.thread;
         // The thread may stand at the site already, at a visit that has just been judged.
         let mut judged = world.registers(thread)?.rip == planted.stub.site;
         loop {
@@ -176,7 +223,7 @@ impl Seeker<'_> {
             judged = true;
             if search.lines.len() > known {
                 world.unplant(thread, &planted)?;
-                match world.plant(thread, self.event.registers.rip, &self.condition(search), run.others)? {
+                match world.plant(thread, self.sought.registers.rip, &self.condition(search), run.others)? {
                     Some(sharper) => planted = sharper,
                     None => return self.run_with_trap(world, search, run),
                 }
@@ -191,8 +238,8 @@ impl Seeker<'_> {
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
-        let thread = self.event.thread;
-        let site = self.event.registers.rip;
+        let thread = self.sought.thread;
+        let site = self.sought.registers.rip;
         let space = world.task(thread)?.space;
         let before: Vec<u64> = world.space(space)?.planted.keys().copied().collect();
         let shared = before.contains(&site);

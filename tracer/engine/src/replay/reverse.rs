@@ -18,14 +18,20 @@ use patch::Condition;
 use trace::{Event, EventKind};
 
 use super::apply::needs_run;
+use super::landmark::Copied;
 use super::point::{Found, RunOptions};
-use super::position::{Leg, Position};
+use super::position::{Chain, Leg, Position};
 use super::run::{Extent, Planted, Ran};
-use super::session::Session;
+use super::session::{Purpose, Session};
+use super::trail::Trail;
 use super::travel::{Guard, Hit, Judge, Stop, Stops, Verdict, Went};
 use crate::TracerError;
 
-/// How many single steps are made from an anchor before a closer one is looked for.
+/// How many single steps are made from the first anchor before a closer one is looked for: enough for most loops to come
+/// round, whose last turn is then the next anchor.
+const STEPS_FIRST: u64 = 300;
+
+/// How many single steps are made from later anchors. What has no loops is stepped through.
 const STEPS_MAX: u64 = 2000;
 
 /// How far before a place that was stepped back to a checkpoint is made, in instructions.
@@ -41,13 +47,50 @@ const SAMPLES_MAX: usize = 24;
 const SAMPLE_TIMES: [u32; 6] = [85, 60, 95, 40, 75, 20];
 
 /// What runs for less is not sampled: the interrupt would come too late.
-const SAMPLED_TIME_MIN: Duration = Duration::from_micros(500);
+const SAMPLED_TIME_MIN: Duration = Duration::from_micros(200);
 
 /// How many of the last instructions stepped to are tried as samples.
 const STEPPED_SAMPLES: usize = 24;
 
 /// A count that is never reached.
 const NEVER: u64 = i64::MAX as u64;
+
+/// A search for the last hit before a place.
+pub(crate) struct Hunt<'a> {
+    pub(crate) stops: &'a Stops,
+    judge: &'a mut dyn Judge,
+    /// Where it began.
+    pub(crate) goal: Position,
+    /// The same place, by the name that the runs of the search end at.
+    pub(crate) end: Position,
+}
+
+/// What a stretch gave.
+pub(crate) enum Last {
+    Hit((Hit, Position)),
+    None,
+    /// More stops than were to be looked at.
+    TooMany,
+    Interrupted,
+}
+
+/// A hit on the way.
+pub(crate) struct FoundHit {
+    pub(crate) hit: Hit,
+    pub(crate) position: Position,
+    /// Hits with the same number are at the same place.
+    place: u64,
+    /// Its number among all hits of the run.
+    pub(crate) call: u64,
+}
+
+/// A run through a stretch.
+struct Passed {
+    /// It did not come to the end.
+    stopped: bool,
+    hits: Vec<FoundHit>,
+    trail: Trail,
+}
 
 /// A place before a goal in the same interval.
 #[derive(Clone, Debug)]
@@ -61,8 +104,8 @@ struct Anchor {
 enum Stepped {
     /// The goal, after so many steps.
     Reached(u64),
-    /// It is farther; these instructions were stepped to last, the latest first.
-    Farther(Vec<u64>),
+    /// It is farther; these instructions were stepped to last, the latest first, and so much of the leg's count is left.
+    Farther(Vec<u64>, u64),
 }
 
 /// How a run towards a goal ended.
@@ -75,43 +118,131 @@ enum Toward {
 impl Session {
     pub(crate) fn backward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
         let goal = self.at.clone();
-        let mut end = goal.clone();
-        while let Some(index) = self.checkpoint_before(&end) {
+        let mut quickly = !self.options.every_write;
+        let mut hunt = Hunt { stops, judge, goal: goal.clone(), end: goal.clone() };
+        let (mut end, mut before, mut later) = (goal.clone(), goal.clone(), None);
+        while let Some(index) = self.checkpoint_before(&before) {
             let begin = self.checkpoints[index].position.clone();
-            self.restore(index)?;
-            // The last two places with a hit: the last of them may be where the search began.
-            let mut hits: Vec<(Hit, Position, u64)> = Vec::new();
-            let mut guard = Guard::new(stops, self);
-            let mut remember = |session: &Session, hit: &Hit, position: &Position| {
-                let place = session.counts.stops;
-                // Of several hits at one place the first stands for all, as when going forward.
-                let is_new =
-                    hits.last().is_none_or(|(_, _, last)| *last != place) || position.legs.is_empty();
-                if *position != goal && is_new && judge.judge(session, hit) == Verdict::Stop {
-                    if hits.len() == 2 {
-                        hits.remove(0);
+            match (self.search(&begin, &end, quickly, &mut hunt), self.missed.take()) {
+                (Ok(Last::Hit((hit, position))), _) => {
+                    if let Went::Interrupted = self.travel(&position)? {
+                        return self.give_up(&goal);
                     }
-                    hits.push((hit.clone(), position.clone(), place));
+                    self.focus = Some(hit.thread);
+                    return Ok(Stop::Hit(hit));
                 }
-                false
-            };
-            if let Went::Interrupted = self.advance_to(&end, &mut guard, &mut remember)? {
-                return self.give_up(&goal);
+                (Ok(Last::None | Last::TooMany), _) => {
+                    later = Some(std::mem::replace(&mut end, begin.clone()));
+                    before = begin;
+                }
+                (Ok(Last::Interrupted) | Err(TracerError::Interrupted), _) => return self.give_up(&goal),
+                // A landmark was passed by unseen. One of the search's own is done without; behind another, what was
+                // searched already is gone through again.
+                (Err(_), Some(missed)) if end.landmark() != Some(&missed) && quickly => {
+                    quickly = false;
+                    hunt.end = goal.clone();
+                }
+                (Err(error), Some(_)) => end = later.take().ok_or(error)?,
+                (Err(error), None) => return Err(error),
             }
-            if end == goal {
-                let here = self.counts.stops;
-                hits.retain(|(hit, _, stop)| *stop != here || lies_before(hit, &goal));
-            }
-            if let Some((hit, position, _)) = hits.pop() {
-                self.travel(&position)?;
-                self.focus = Some(hit.thread);
-                return Ok(Stop::Hit(hit));
-            }
-            end = begin;
         }
         let start = self.start();
         self.travel(&start)?;
         Ok(Stop::Start)
+    }
+
+    fn search(
+        &mut self,
+        begin: &Position,
+        end: &Position,
+        quickly: bool,
+        hunt: &mut Hunt<'_>,
+    ) -> Result<Last, TracerError> {
+        if *end != hunt.goal && self.recurs(end, hunt.stops)? {
+            // As if it had been missed.
+            self.missed = end.landmark().cloned();
+            return Err(TracerError::Inconsistent("a landmark comes again"));
+        }
+        if quickly {
+            self.last_hit_quickly(begin, end, hunt)
+        } else {
+            self.last_hit(begin, end, u64::MAX, hunt)
+        }
+    }
+
+    /// Where a search from here ends: a name for this place that can be looked for from any place before it.
+    pub(crate) fn end_of_search(&mut self) -> Result<Position, TracerError> {
+        let goal = self.at.clone();
+        let is_found = matches!(goal.legs.last(), None | Some(Leg::ToEvent | Leg::Landmark(_)));
+        if is_found || self.lost {
+            return Ok(goal);
+        }
+        self.name_here(Chain::new().landmark(goal.main(), Chain::END));
+        let end = self.at.clone();
+        let added = self.add_checkpoint(Purpose::Near);
+        self.at = goal;
+        added.map(|()| end)
+    }
+
+    /// Goes to the beginning of a stretch.
+    pub(crate) fn go_back_to(&mut self, begin: &Position) -> Result<(), TracerError> {
+        match self.checkpoints.iter().position(|checkpoint| checkpoint.position == *begin) {
+            Some(index) => self.restore(index),
+            None => self.go(begin),
+        }
+    }
+
+    /// The last hit in a stretch, found by stopping at each. More than so many stops are not looked at.
+    pub(crate) fn last_hit(
+        &mut self,
+        begin: &Position,
+        end: &Position,
+        stops_max: u64,
+        hunt: &mut Hunt<'_>,
+    ) -> Result<Last, TracerError> {
+        let since = Instant::now();
+        self.go_back_to(begin)?;
+        // With conditions evaluated inside the process stops are few, and a stretch cannot be divided.
+        let conditional = hunt.stops.breakpoints.iter().any(|point| point.condition.is_some());
+        let stops_max = if conditional { u64::MAX } else { stops_max };
+        self.stops_max = self.counts.stops.saturating_add(stops_max);
+        let passed = self.pass(end, hunt);
+        self.stops_max = u64::MAX;
+        let mut passed = passed?;
+        if passed.stopped {
+            return Ok(if self.interrupt.is_requested() { Last::Interrupted } else { Last::TooMany });
+        }
+        let Some(found) = passed.hits.pop() else { return Ok(Last::None) };
+        let position = self.close_in(&found, &passed.trail, since.elapsed(), hunt.stops)?;
+        Ok(Last::Hit((found.hit, position)))
+    }
+
+    /// Goes to the end of a stretch, and remembers its last hits.
+    fn pass(&mut self, end: &Position, hunt: &mut Hunt<'_>) -> Result<Passed, TracerError> {
+        let goal = hunt.goal.clone();
+        let mut hits: Vec<FoundHit> = Vec::new();
+        let mut trail = Trail::default();
+        let mut guard = Guard::new(hunt.stops, self);
+        let mut remember = |session: &Session, hit: &Hit, position: &Position| {
+            let place = session.counts.stops;
+            let call = trail.add(position, place);
+            // Of several hits at one place the first stands for all, as when going forward.
+            let is_new = hits.last().is_none_or(|last| last.place != place) || position.legs.is_empty();
+            if *position != goal && is_new && hunt.judge.judge(session, hit) == Verdict::Stop {
+                // The last two places with a hit: the last of them may be where the search began.
+                if hits.len() == 2 {
+                    hits.remove(0);
+                }
+                hits.push(FoundHit { hit: hit.clone(), position: position.clone(), place, call });
+            }
+            false
+        };
+        let went = self.advance_to(end, &mut guard, &mut remember)?;
+        if *end == hunt.end {
+            let here = self.counts.stops;
+            hits.retain(|found| found.place != here || lies_before(&found.hit, &goal));
+        }
+        Ok(Passed { stopped: matches!(went, Went::Interrupted), hits, trail })
     }
 
     /// The user stopped a search: back to where it began.
@@ -122,9 +253,20 @@ impl Session {
         Ok(Stop::Interrupted)
     }
 
-    fn checkpoint_before(&self, end: &Position) -> Option<usize> {
+    pub(crate) fn checkpoint_before(&self, end: &Position) -> Option<usize> {
         let before = |position: &Position| position.leads_to(end) && position != end;
-        self.checkpoints.iter().rposition(|checkpoint| before(&checkpoint.position))
+        let indices = (0..self.checkpoints.len()).filter(|index| before(&self.checkpoints[*index].position));
+        indices.max_by_key(|index| self.checkpoints[*index].position.nearness())
+    }
+
+    /// The last place with a checkpoint in the interval of `event` from which any place before `goal` can be named.
+    fn base_before(&self, event: u64, goal: &Position) -> Position {
+        let base = Position::at_event(event);
+        let is_base = |position: &Position| matches!(position.legs.as_slice(), [] | [Leg::Landmark(_)]);
+        let near = self.checkpoints.iter().map(|checkpoint| &checkpoint.position).filter(|position| {
+            position.event == event && is_base(position) && position.leads_to(goal) && *position != goal
+        });
+        near.max_by_key(|position| position.nearness()).cloned().unwrap_or(base)
     }
 
     pub(crate) fn step_backward(&mut self) -> Result<Stop, TracerError> {
@@ -159,13 +301,19 @@ impl Session {
         }
         let base = Position { event: position.event, legs: before.to_vec() };
         self.travel(&base.then(Leg::Steps(steps - STEPS_BACK)))?;
-        self.add_checkpoint(false)
+        self.add_checkpoint(Purpose::Near)
     }
 
     /// The position one instruction before; `None` at the start.
     fn predecessor(&mut self, goal: &Position) -> Result<Option<Position>, TracerError> {
         let Some((last, before)) = goal.legs.split_last() else { return self.before_event(goal.event) };
-        let base = Position { event: goal.event, legs: before.to_vec() };
+        let base = match last {
+            Leg::Landmark(_) => self.base_before(goal.event, goal),
+            Leg::ToEvent if before.is_empty() => {
+                self.base_before(goal.event, &Position::at_event(goal.event + 1))
+            }
+            _ => Position { event: goal.event, legs: before.to_vec() },
+        };
         if let Leg::Steps(steps) = last {
             return Ok(Some(base.then(Leg::Steps(steps - 1))));
         }
@@ -191,10 +339,10 @@ impl Session {
         if applied <= self.start().event {
             return Ok(None);
         }
-        let base = Position::at_event(applied - 1);
+        let base = self.base_before(applied - 1, &Position::at_event(applied));
         let event = self.trace.event(applied - 1)?;
         if !needs_run(&event.kind) {
-            return Ok(Some(base));
+            return Ok(Some(Position::at_event(applied - 1)));
         }
         let (anchor, steps) = self.approach(&base, &Leg::ToEvent)?;
         if let EventKind::ForcedPoint { .. } = event.kind {
@@ -207,8 +355,12 @@ impl Session {
     /// Finds an anchor close before the end of `leg`, and how many instructions before.
     fn approach(&mut self, base: &Position, leg: &Leg) -> Result<(Position, u64), TracerError> {
         let mut anchor = Anchor { position: base.clone(), done: 0 };
+        let mut steps_max = STEPS_FIRST;
         for _ in 0..ANCHORS_MAX {
-            let stepped = match self.count_steps(&anchor, leg)? {
+            if self.interrupt.is_requested() {
+                return Err(TracerError::Interrupted);
+            }
+            let (stepped, left) = match self.count_steps(&anchor, leg, steps_max)? {
                 Stepped::Reached(steps) => {
                     // Farther from the anchor, a checkpoint is made on the way (`prepare_steps_back`).
                     if steps <= STEPS_BACK {
@@ -216,10 +368,19 @@ impl Session {
                     }
                     return Ok((anchor.position, steps));
                 }
-                Stepped::Farther(addresses) => addresses,
+                Stepped::Farther(addresses, left) => (addresses, left),
             };
             self.add_anchor_checkpoint(&anchor)?;
-            anchor = self.closer_anchor(base, leg, &anchor, &stepped)?;
+            anchor = match self.closer_anchor(base, leg, &anchor, &stepped) {
+                Ok(closer) => closer,
+                // A stretch without a loop, or with one where no stub fits: then step by step.
+                Err(TracerError::GaveUp(_)) => Anchor {
+                    position: anchor.position.then(Leg::Steps(steps_max)),
+                    done: count_of(leg).saturating_sub(left),
+                },
+                Err(error) => return Err(error),
+            };
+            steps_max = STEPS_MAX.min(steps_max * 4);
         }
         Err(TracerError::GaveUp("the search for the previous instruction"))
     }
@@ -230,11 +391,11 @@ impl Session {
             return Ok(());
         }
         self.travel(&anchor.position)?;
-        self.add_checkpoint(false)
+        self.add_checkpoint(Purpose::Near)
     }
 
     /// Counts single steps from the anchor to the end of the leg.
-    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg) -> Result<Stepped, TracerError> {
+    fn count_steps(&mut self, anchor: &Anchor, leg: &Leg, steps_max: u64) -> Result<Stepped, TracerError> {
         self.go(&anchor.position)?;
         let event = self.trace.event(anchor.position.event)?;
         let mut left = count_of(leg).saturating_sub(anchor.done);
@@ -242,8 +403,8 @@ impl Session {
             self.world.set_watches(event.thread, &[*watch])?;
         }
         let mut last = Vec::new();
-        for steps in 0..STEPS_MAX {
-            if *leg == Leg::ToEvent && self.stands_at(&event)? {
+        for steps in 0..steps_max {
+            if self.stands_at_end(&event, leg)? {
                 return Ok(Stepped::Reached(steps));
             }
             let ran = self.step_thread(event.thread)?;
@@ -257,22 +418,37 @@ impl Session {
                 _ => false,
             };
             left = if counts { left.saturating_sub(1) } else { left };
-            if left == 0 && *leg != Leg::ToEvent {
+            if left == 0 {
                 return Ok(Stepped::Reached(steps + 1));
             }
-            if steps + STEPPED_SAMPLES as u64 >= STEPS_MAX {
+            if steps + STEPPED_SAMPLES as u64 >= steps_max {
                 last.insert(0, self.world.registers(event.thread)?.rip);
             }
         }
-        Ok(Stepped::Farther(last))
+        Ok(Stepped::Farther(last, left))
+    }
+
+    /// The thread stands where a leg ends that counts nothing.
+    fn stands_at_end(&mut self, event: &Event, leg: &Leg) -> Result<bool, TracerError> {
+        match leg {
+            Leg::ToEvent => self.stands_at(event),
+            Leg::Landmark(landmark) => {
+                let copy = self.copy_at(landmark)?;
+                let copied = Copied::new(&copy, event.thread);
+                let search = self.landmark_searches.get(&landmark.number()).cloned().unwrap_or_default();
+                copied.sought().map_or(Ok(false), |sought| self.world.is_at_sought(sought, &search))
+            }
+            Leg::Visits { .. } | Leg::Touches { .. } | Leg::Steps(_) => Ok(false),
+        }
     }
 
     /// Goes to a position of this search.
-    fn go(&mut self, position: &Position) -> Result<(), TracerError> {
-        match self.travel(position)? {
-            Went::Interrupted => Err(TracerError::Interrupted),
-            Went::Through | Went::Hit(_) => Ok(()),
+    pub(crate) fn go(&mut self, position: &Position) -> Result<(), TracerError> {
+        if let Went::Interrupted = self.travel(position)? {
+            return Err(TracerError::Interrupted);
         }
+        // A checkpoint may have been made with breakpoints planted, where stubs are to be planted now.
+        self.quiet()
     }
 
     fn closer_anchor(
@@ -336,6 +512,9 @@ impl Session {
     ) -> Result<Option<Anchor>, TracerError> {
         let goal = match (leg, &event.kind) {
             (Leg::ToEvent, EventKind::ForcedPoint { .. }) => Some(event.registers.rip),
+            (Leg::Landmark(landmark), _) => {
+                self.copy_at(landmark)?.tasks.get(&event.thread).map(|task| task.registers.rip)
+            }
             (Leg::Visits { address, .. }, _) => Some(*address),
             _ => None,
         };
@@ -377,7 +556,7 @@ impl Session {
         visits: u64,
     ) -> Result<Option<u64>, TracerError> {
         match leg {
-            Leg::ToEvent | Leg::Steps(_) => Ok(Some(0)),
+            Leg::ToEvent | Leg::Steps(_) | Leg::Landmark(_) => Ok(Some(0)),
             Leg::Visits { address: goal, .. } => self.visits_until(base, event, *goal, address, visits),
             Leg::Touches { watch, .. } => self.touches_until(base, event, *watch, address, visits),
         }
@@ -463,6 +642,21 @@ impl Session {
                     Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
                 })
             }
+            (Leg::Landmark(landmark), _) => {
+                let copy = self.copy_at(landmark)?;
+                let copied = Copied::new(&copy, thread);
+                let sought = copied.sought().ok_or_else(|| self.gone_past())?;
+                let mut search = self.landmark_searches.get(&landmark.number()).cloned().unwrap_or_default();
+                let run = RunOptions { others, limit, interrupt: &interrupt };
+                let found = self.world.run_to_sought(sought, &mut search, &run)?;
+                self.landmark_searches.insert(landmark.number(), search);
+                Ok(match found {
+                    Found::Point => Toward::Reached,
+                    Found::Other(Ran::Interrupted) => Toward::Interrupted,
+                    Found::Other(Ran::Stub(_)) => Toward::Elsewhere,
+                    Found::Other(_) | Found::Missed(_) => return Err(self.gone_past()),
+                })
+            }
             (Leg::ToEvent | Leg::Steps(_), _) => {
                 self.world.set_breakpoints(space, &[])?;
                 let ran = self.world.run(thread, Extent::Free, others, limit, &interrupt)?;
@@ -534,7 +728,7 @@ fn lies_before(hit: &Hit, goal: &Position) -> bool {
     let is_watch = hit.change.is_some();
     match goal.legs.last() {
         Some(Leg::Visits { .. } | Leg::Steps(_)) => is_watch,
-        Some(Leg::Touches { .. } | Leg::ToEvent) => false,
+        Some(Leg::Touches { .. } | Leg::ToEvent | Leg::Landmark(_)) => false,
         // The place after an event: the last stop before it was another place.
         None => true,
     }
@@ -543,6 +737,6 @@ fn lies_before(hit: &Hit, goal: &Position) -> bool {
 fn count_of(leg: &Leg) -> u64 {
     match leg {
         Leg::Visits { count, .. } | Leg::Touches { count, .. } => *count,
-        Leg::Steps(_) | Leg::ToEvent => 1,
+        Leg::Steps(_) | Leg::ToEvent | Leg::Landmark(_) => 1,
     }
 }

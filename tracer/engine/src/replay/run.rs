@@ -432,6 +432,8 @@ fn wait(real: i32, limit: Option<Instant>, interrupt: &Interrupt) -> Result<Wait
     const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
     /// Most stops come within this many looks.
     const QUICK_LOOKS: usize = 3;
+    /// A thread on this core that is let run runs for some milliseconds: where less time is left, there is none for that.
+    const LOOK_TIME: std::time::Duration = std::time::Duration::from_millis(20);
     let failed = TracerError::system("wait for a replay thread");
     let mut asked = false;
     let mut looks = 0;
@@ -440,11 +442,11 @@ fn wait(real: i32, limit: Option<Instant>, interrupt: &Interrupt) -> Result<Wait
             return Ok(stop);
         }
         looks += 1;
-        if looks <= QUICK_LOOKS {
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        if looks <= QUICK_LOOKS && left.is_none_or(|left| left > LOOK_TIME) {
             std::thread::yield_now();
             continue;
         }
-        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
         if !asked && (interrupt.is_requested() || left.is_some_and(|left| left.is_zero())) {
             asked = true;
             ptrace::interrupt(real).map_err(TracerError::system("interrupt a replay thread"))?;

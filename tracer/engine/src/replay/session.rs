@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, Threa
 
 use super::Interrupt;
 use super::point::Search;
-use super::position::Position;
+use super::position::{Landmark, Position};
 use super::run::Extent;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
@@ -19,14 +20,27 @@ use crate::sys::{machine, process, ptrace, signal};
 /// A checkpoint is made when replay has gone on for this long since the last one.
 const CHECKPOINT_SPACING: Duration = Duration::from_millis(300);
 
+/// And no sooner than this many times what the last one took.
+const CHECKPOINT_COST_FACTOR: u32 = 30;
+
 /// More checkpoints than this are thinned out.
-const CHECKPOINTS_MAX: usize = 32;
+const CHECKPOINTS_MAX: usize = 40;
+
+/// While replay goes through what it has been through before, checkpoints are made this many times closer together.
+const NEAR_CHECKPOINT_FACTOR: u32 = 5;
+
+/// More checkpoints of searches than this are dropped, the oldest first.
+const NEAR_CHECKPOINTS_MAX: usize = 32;
 
 /// How to open a trace.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions {
     /// Replay on a processor that differs from the recording's.
     pub any_machine: bool,
+    /// How far apart checkpoints are made, if not by the usual rule.
+    pub checkpoint_spacing: Option<Duration>,
+    /// Searches for writes stop at each one: slow, for comparison.
+    pub every_write: bool,
 }
 
 /// A thread of the replayed program.
@@ -44,9 +58,21 @@ pub struct ThreadInfo {
 
 pub(crate) struct Checkpoint {
     pub(crate) position: Position,
-    pub(crate) world: FrozenWorld,
-    /// Made for the user: never thinned out.
-    pub(crate) kept: bool,
+    pub(crate) world: Rc<FrozenWorld>,
+    pub(crate) purpose: Purpose,
+    /// Rises with each that is made.
+    serial: u64,
+}
+
+/// What a checkpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// For the user: never dropped.
+    Kept,
+    /// One of those spread over the recording.
+    Spaced,
+    /// For a search and what follows it.
+    Near,
 }
 
 /// Takes what the program writes; true for its standard error.
@@ -74,6 +100,19 @@ pub struct Session {
     pub(crate) reproduced: u64,
     /// The world is in the middle of an interval at no known position.
     pub(crate) lost: bool,
+    pub(crate) options: OpenOptions,
+    /// What was learnt about landmarks, by number.
+    pub(crate) landmark_searches: HashMap<u64, Search>,
+    /// Whether the state at a landmark comes again, by number.
+    pub(crate) recurring: HashMap<u64, bool>,
+    /// A landmark that was not found again.
+    pub(crate) missed: Option<Landmark>,
+    /// The search that goes through a stretch in slices.
+    pub(crate) scout: Option<super::skip::Scout>,
+    /// How many stops are looked at before a run gives up.
+    pub(crate) stops_max: u64,
+    checkpoint_cost: Duration,
+    serial: u64,
 }
 
 impl Session {
@@ -107,9 +146,17 @@ impl Session {
             output: None,
             reproduced: 0,
             lost: false,
+            options,
+            landmark_searches: HashMap::new(),
+            recurring: HashMap::new(),
+            missed: None,
+            scout: None,
+            stops_max: u64::MAX,
+            checkpoint_cost: Duration::ZERO,
+            serial: 0,
         };
         session.apply_next()?;
-        session.add_checkpoint(true)?;
+        session.add_checkpoint(Purpose::Kept)?;
         Ok(session)
     }
 
@@ -227,7 +274,7 @@ impl Session {
     /// # Errors
     /// When the kernel refuses to copy the processes.
     pub fn keep_checkpoint(&mut self) -> Result<(), TracerError> {
-        self.add_checkpoint(true)
+        self.add_checkpoint(Purpose::Kept)
     }
 
     /// Positions of the checkpoints, in order.
@@ -287,39 +334,109 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn add_checkpoint(&mut self, kept: bool) -> Result<(), TracerError> {
-        self.last_checkpoint = Instant::now();
-        let index = self.checkpoints.partition_point(|other| other.position.event <= self.at.event);
-        if let Some(same) = self.checkpoints.iter_mut().find(|other| other.position == self.at) {
-            same.kept |= kept;
+    /// How long replay goes on between two checkpoints.
+    pub(crate) fn checkpoint_spacing(&self) -> Duration {
+        let usual = || CHECKPOINT_SPACING.max(self.checkpoint_cost * CHECKPOINT_COST_FACTOR);
+        self.options.checkpoint_spacing.unwrap_or_else(usual)
+    }
+
+    /// Copies the world as it is at the present position; not when that is unknown, after an interrupted run.
+    pub(crate) fn add_checkpoint(&mut self, purpose: Purpose) -> Result<(), TracerError> {
+        if self.lost {
             return Ok(());
         }
-        let world = self.world.freeze()?;
-        self.checkpoints.insert(index, Checkpoint { position: self.at.clone(), world, kept });
-        if self.checkpoints.len() > CHECKPOINTS_MAX {
-            self.thin_checkpoints();
+        self.last_checkpoint = Instant::now();
+        if let Some(same) = self.checkpoints.iter_mut().find(|other| other.position == self.at) {
+            if purpose == Purpose::Kept {
+                same.purpose = purpose;
+            }
+            return Ok(());
         }
+        let place = |position: &Position| (position.event, position.main());
+        let index = self.checkpoints.partition_point(|other| place(&other.position) <= place(&self.at));
+        let world = Rc::new(self.world.freeze()?);
+        self.checkpoint_cost = self.last_checkpoint.elapsed();
+        self.serial += 1;
+        let checkpoint = Checkpoint { position: self.at.clone(), world, purpose, serial: self.serial };
+        self.checkpoints.insert(index, checkpoint);
+        self.drop_checkpoints();
+        self.last_checkpoint = Instant::now();
         Ok(())
     }
 
     /// Makes a checkpoint if the last one is long ago. Only between two intervals.
     pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), TracerError> {
-        let known = self.checkpoints.last().map_or(0, |last| last.position.event);
-        if self.last_checkpoint.elapsed() < CHECKPOINT_SPACING || self.at.event <= known {
-            return Ok(());
+        if self.scout.is_some() {
+            return self.scout_event();
         }
-        self.add_checkpoint(false)
+        let elapsed = self.last_checkpoint.elapsed();
+        match self.is_new_ground() {
+            true if elapsed >= self.checkpoint_spacing() => self.add_checkpoint(Purpose::Spaced),
+            // Who comes here again goes back, and will do so once more.
+            false if elapsed >= self.checkpoint_spacing() / NEAR_CHECKPOINT_FACTOR => {
+                self.add_checkpoint(Purpose::Near)
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Drops the checkpoint whose neighbours are closest together.
+    /// No checkpoint lies farther than here.
+    pub(crate) fn is_new_ground(&self) -> bool {
+        let place = |position: &Position| (position.event, position.main());
+        self.checkpoints.last().is_none_or(|last| place(&last.position) <= place(&self.at))
+    }
+
+    /// Keeps the number of checkpoints in bounds.
+    fn drop_checkpoints(&mut self) {
+        let count = |purpose| self.checkpoints.iter().filter(|other| other.purpose == purpose).count();
+        if count(Purpose::Near) > NEAR_CHECKPOINTS_MAX {
+            let near = (0..self.checkpoints.len()).filter(|index| self.is_droppable(*index, Purpose::Near));
+            if let Some(oldest) = near.min_by_key(|index| self.checkpoints[*index].serial) {
+                self.drop_checkpoint(oldest);
+            }
+        }
+        let count = |purpose| self.checkpoints.iter().filter(|other| other.purpose == purpose).count();
+        if count(Purpose::Spaced) > CHECKPOINTS_MAX {
+            self.thin_checkpoints();
+        }
+    }
+
+    /// Drops the checkpoint whose neighbours are closest together, in time or, where no time is known, in events.
     fn thin_checkpoints(&mut self) {
-        let gap = |index: &usize| {
-            let before = self.checkpoints[index - 1].position.event;
-            self.checkpoints[index + 1].position.event - before
+        let spread: Vec<usize> = (0..self.checkpoints.len())
+            .filter(|index| self.checkpoints[*index].purpose != Purpose::Near)
+            .collect();
+        let time = |index: usize| self.time_of(&self.checkpoints[index].position);
+        let gaps = spread
+            .windows(3)
+            .filter(|window| self.is_droppable(window[1], Purpose::Spaced))
+            .map(|window| (time(window[2]).saturating_sub(time(window[0])), window[1]));
+        if let Some((_, index)) = gaps.min() {
+            self.drop_checkpoint(index);
+        }
+    }
+
+    /// The recorded time of the start of a position's interval, and how far in it the last main landmark is, in
+    /// nanoseconds.
+    pub(crate) fn time_of(&self, position: &Position) -> u64 {
+        let before = self.trace.event(position.event.saturating_sub(1));
+        before.map_or(0, |event| event.time_ns).saturating_add(position.main())
+    }
+
+    /// It has this purpose, and no other position depends on it.
+    fn is_droppable(&self, index: usize, purpose: Purpose) -> bool {
+        let checkpoint = &self.checkpoints[index];
+        let [super::Leg::Landmark(landmark)] = checkpoint.position.legs.as_slice() else {
+            return checkpoint.purpose == purpose;
         };
-        let droppable = (1..self.checkpoints.len() - 1).filter(|index| !self.checkpoints[*index].kept);
-        if let Some(index) = droppable.min_by_key(gap) {
-            self.checkpoints.remove(index);
+        checkpoint.purpose == purpose && landmark.is_forgotten()
+    }
+
+    fn drop_checkpoint(&mut self, index: usize) {
+        let dropped = self.checkpoints.remove(index);
+        if let [super::Leg::Landmark(landmark)] = dropped.position.legs.as_slice() {
+            self.landmark_searches.remove(&landmark.number());
+            self.recurring.remove(&landmark.number());
         }
     }
 

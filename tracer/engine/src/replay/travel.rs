@@ -1,15 +1,17 @@
 //! Going forward: through intervals and events, to a position or to the first stop.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use trace::{Event, EventKind, Outcome, ThreadId};
 
 use super::apply::{comparable, mismatch, needs_run};
+use super::landmark::site_of;
 use super::planted::Extras;
 use super::point::{Found, RunOptions};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
-use super::session::Session;
+use super::session::{Purpose, Session};
 use super::{Watch, apply};
 use crate::TracerError;
 
@@ -279,7 +281,7 @@ impl Session {
     }
 
     /// Takes breakpoints and watches away, so that what is read is the program's own.
-    fn quiet(&mut self) -> Result<(), TracerError> {
+    pub(crate) fn quiet(&mut self) -> Result<(), TracerError> {
         let spaces: Vec<_> = self.world.spaces.keys().copied().collect();
         spaces.into_iter().try_for_each(|space| {
             self.world.clear_sentries(space)?;
@@ -289,10 +291,12 @@ impl Session {
 
     /// Goes to a position from the nearest place that leads there.
     pub(crate) fn travel(&mut self, goal: &Position) -> Result<Went, TracerError> {
-        let leading = self.checkpoints.iter().rposition(|checkpoint| checkpoint.position.leads_to(goal));
+        let leading =
+            (0..self.checkpoints.len()).filter(|index| self.checkpoints[*index].position.leads_to(goal));
+        let leading = leading.max_by_key(|index| self.checkpoints[*index].position.nearness());
         let leading = leading.ok_or(TracerError::Inconsistent("a position before the start"))?;
         let here = !self.lost && self.at.leads_to(goal);
-        let nearer = self.checkpoints[leading].position.event > self.at.event;
+        let nearer = self.checkpoints[leading].position.nearness() > self.at.nearness();
         if !here || nearer {
             self.restore(leading)?;
         }
@@ -309,6 +313,8 @@ impl Session {
         self.focus = None;
         loop {
             if self.at.event >= end.event {
+                // From here one goes back.
+                self.add_checkpoint(Purpose::Near)?;
                 return Ok(Stop::End);
             }
             if self.interrupt.is_requested() {
@@ -451,7 +457,8 @@ impl Session {
         }
         self.prepare(event.thread, guard, Extras::default(), &[])?;
         loop {
-            let ran = match &event.kind {
+            let limit = self.pause_time();
+            let mut ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
                     let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
                     let interrupt = self.interrupt.clone();
@@ -459,7 +466,7 @@ impl Session {
                         event,
                         fingerprint,
                         &mut search,
-                        &RunOptions { others: &[], limit: None, interrupt: &interrupt },
+                        &RunOptions { others: &[], limit, interrupt: &interrupt },
                     );
                     self.searches.insert(self.at.event, search);
                     match found? {
@@ -472,8 +479,14 @@ impl Session {
                         }
                     }
                 }
-                _ => self.run_free(event.thread)?,
+                _ => self.run_free(event.thread, limit)?,
             };
+            if ran == Ran::Interrupted && !self.interrupt.is_requested() {
+                match self.pause(event, site_of(event))? {
+                    None => continue,
+                    Some(other) => ran = other,
+                }
+            }
             match self.look_at(event.thread, ran, None, guard, on_hit)? {
                 Some(went) => return Ok(went),
                 None if is_on_the_way(&ran) => {}
@@ -487,15 +500,13 @@ impl Session {
 
     /// Goes back to the start of the interval to look for its point with a wider search.
     fn search_again(&mut self, wider: super::point::Search) -> Result<(), TracerError> {
-        let goal = self.at.clone();
-        self.searches.insert(goal.event, wider);
-        self.lost = true;
-        self.travel(&goal).map(drop)
+        self.searches.insert(self.at.event, wider);
+        self.begin_again()
     }
 
-    pub(crate) fn run_free(&mut self, thread: ThreadId) -> Result<Ran, TracerError> {
+    pub(crate) fn run_free(&mut self, thread: ThreadId, limit: Option<Instant>) -> Result<Ran, TracerError> {
         let interrupt = self.interrupt.clone();
-        self.world.run(thread, Extent::Free, &[], None, &interrupt)
+        self.world.run(thread, Extent::Free, &[], limit, &interrupt)
     }
 
     /// The thread of the next event stands at it.
@@ -555,6 +566,9 @@ impl Session {
         on_hit: OnHit<'_>,
     ) -> Result<Option<Went>, TracerError> {
         self.counts.stops += 1;
+        if self.counts.stops > self.stops_max {
+            return Ok(Some(Went::Interrupted));
+        }
         let hits = match ran {
             Ran::Interrupted => return Ok(Some(Went::Interrupted)),
             Ran::Breakpoint(address) => self.visited(thread, address, guard)?.into_iter().collect(),
@@ -688,6 +702,7 @@ impl Session {
         let event = self.trace.event(self.at.event)?;
         match leg {
             Leg::ToEvent => self.run_to_event(&event, guard, on_hit),
+            Leg::Landmark(landmark) => self.go_landmark(&event, landmark, guard, on_hit),
             Leg::Steps(count) => self.go_steps(&event, *count, guard, on_hit),
             Leg::Visits { address, count } => self.go_visits(&event, *address, *count, guard, on_hit),
             Leg::Touches { watch, count } => {
@@ -707,12 +722,11 @@ impl Session {
         guard: &mut Guard<'_>,
         on_hit: OnHit<'_>,
     ) -> Result<Went, TracerError> {
-        if count > TRAPPED_COUNT_MAX
-            && guard.stops.breakpoints.is_empty()
-            && guard.stops.watchpoints.is_empty()
-        {
-            self.prepare(event.thread, guard, Extras::default(), &[])?;
-            if let Some(went) = self.go_visits_by_stub(event, address, count)? {
+        // With memory watched nothing but this stub is planted; with conditions to be evaluated it is one of many.
+        let alone = guard.stops.breakpoints.is_empty() || !guard.stops.watchpoints.is_empty();
+        if count > TRAPPED_COUNT_MAX && alone {
+            self.prepare(event.thread, guard, Extras::stepping(), &[])?;
+            if let Some(went) = self.go_visits_by_stub(event, address, count, guard, on_hit)? {
                 return Ok(went);
             }
         }
@@ -729,6 +743,8 @@ impl Session {
         event: &Event,
         address: u64,
         count: u64,
+        guard: &mut Guard<'_>,
+        on_hit: OnHit<'_>,
     ) -> Result<Option<Went>, TracerError> {
         let thread = event.thread;
         // A thread that stands at the site has visited it before this leg: one more will be counted.
@@ -738,13 +754,20 @@ impl Session {
             return Ok(None);
         };
         let interrupt = self.interrupt.clone();
-        let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
+        let went = loop {
+            let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
+            if let Ran::Stub(_) = ran {
+                self.counts.stops += 1;
+                break Some(Went::Through);
+            }
+            match self.look_at(thread, ran, None, guard, on_hit)? {
+                Some(went) => break Some(went),
+                None if is_on_the_way(&ran) => {}
+                None => break None,
+            }
+        };
         self.world.unplant(thread, &planted)?;
-        match ran {
-            Ran::Stub(_) => Ok(Some(Went::Through)),
-            Ran::Interrupted => Ok(Some(Went::Interrupted)),
-            _ => Err(self.unreachable()),
-        }
+        went.map(Some).ok_or_else(|| self.unreachable())
     }
 
     fn go_counted(
@@ -755,7 +778,7 @@ impl Session {
         done: &mut dyn FnMut(&Session) -> bool,
     ) -> Result<Went, TracerError> {
         while !done(self) {
-            let ran = self.run_free(event.thread)?;
+            let ran = self.run_free(event.thread, None)?;
             if let Some(went) = self.look_at(event.thread, ran, None, guard, on_hit)? {
                 return Ok(went);
             }

@@ -447,18 +447,18 @@ impl Drop for World {
 }
 
 /// A thread of a checkpoint.
-struct FrozenTask {
-    space: SpaceId,
+pub(crate) struct FrozenTask {
+    pub(crate) space: SpaceId,
     process: i32,
     arrived: bool,
-    registers: Registers,
-    xstate: Vec<u8>,
+    pub(crate) registers: Registers,
+    pub(crate) xstate: Vec<u8>,
 }
 
 /// A world without running threads, from which any number of worlds can be made.
 pub(crate) struct FrozenWorld {
-    spaces: BTreeMap<SpaceId, Space>,
-    tasks: BTreeMap<ThreadId, FrozenTask>,
+    pub(crate) spaces: BTreeMap<SpaceId, Space>,
+    pub(crate) tasks: BTreeMap<ThreadId, FrozenTask>,
     shared: BTreeMap<u32, SharedMemory>,
 }
 

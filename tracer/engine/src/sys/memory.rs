@@ -20,6 +20,11 @@ impl Memory {
         Ok(Memory { thread, file })
     }
 
+    /// The process, by one of its threads.
+    pub(crate) fn process(&self) -> i32 {
+        self.thread
+    }
+
     /// Fills `buffer` from `address`.
     pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
         let done = self.read_some(address, buffer)?;

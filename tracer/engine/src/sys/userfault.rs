@@ -18,13 +18,16 @@ const PAGEMAP_SCAN: u64 = 0xc060_6610;
 /// `PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC`.
 const SCAN_AND_PROTECT: u64 = 1 | 2;
 const PAGE_IS_WRITTEN: u64 = 2;
+const PAGE_IS_FILE: u64 = 1 << 2;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
 
 /// How many ranges one scan call returns.
 const RANGES_PER_CALL: usize = 512;
 
 /// The arguments of `PAGEMAP_SCAN` (`struct pm_scan_arg` of `<linux/fs.h>`).
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Scan {
     size: u64,
     flags: u64,
@@ -46,6 +49,27 @@ struct ScannedRange {
     start: u64,
     end: u64,
     categories: u64,
+}
+
+/// Calls `each` with every range of `start..end` that holds memory of the process's own: present or swapped out, and not
+/// merely a view of a file. With `shared`, views of files count too.
+pub(crate) fn pages_in_use(
+    process: i32,
+    start: u64,
+    end: u64,
+    shared: bool,
+    each: &mut dyn FnMut(u64, u64),
+) -> io::Result<()> {
+    let pagemap = File::open(format!("/proc/{process}/pagemap"))?;
+    let not_file = if shared { 0 } else { PAGE_IS_FILE };
+    let how = Scan {
+        category_inverted: not_file,
+        category_mask: not_file,
+        category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+        return_mask: PAGE_IS_PRESENT,
+        ..Scan::default()
+    };
+    scan_pages(&pagemap, start, end, how, each)
 }
 
 /// Write tracking of one address space.
@@ -74,29 +98,42 @@ impl WriteTracker {
 
     /// Calls `each` with every range of pages written since the last scan, and protects them again.
     pub(crate) fn scan(&self, start: u64, end: u64, each: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
-        let mut at = start;
-        let mut ranges = [ScannedRange::default(); RANGES_PER_CALL];
-        while at < end {
-            let mut scan = Scan {
-                size: size_of::<Scan>() as u64,
-                flags: SCAN_AND_PROTECT,
-                start: at,
-                end,
-                ranges: ranges.as_mut_ptr() as u64,
-                ranges_len: ranges.len() as u64,
-                category_mask: PAGE_IS_WRITTEN,
-                return_mask: PAGE_IS_WRITTEN,
-                ..Scan::default()
-            };
-            let found = control_count(&self.pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;
-            ranges[..found].iter().for_each(|range| each(range.start, range.end));
-            if scan.walk_end <= at {
-                break;
-            }
-            at = scan.walk_end;
-        }
-        Ok(())
+        let how = Scan {
+            flags: SCAN_AND_PROTECT,
+            category_mask: PAGE_IS_WRITTEN,
+            return_mask: PAGE_IS_WRITTEN,
+            ..Scan::default()
+        };
+        scan_pages(&self.pagemap, start, end, how, each)
     }
+}
+
+fn scan_pages(
+    pagemap: &File,
+    start: u64,
+    end: u64,
+    how: Scan,
+    each: &mut dyn FnMut(u64, u64),
+) -> io::Result<()> {
+    let mut at = start;
+    let mut ranges = [ScannedRange::default(); RANGES_PER_CALL];
+    while at < end {
+        let mut scan = Scan {
+            size: size_of::<Scan>() as u64,
+            start: at,
+            end,
+            ranges: ranges.as_mut_ptr() as u64,
+            ranges_len: ranges.len() as u64,
+            ..how
+        };
+        let found = control_count(pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;
+        ranges[..found].iter().for_each(|range| each(range.start, range.end));
+        if scan.walk_end <= at {
+            break;
+        }
+        at = scan.walk_end;
+    }
+    Ok(())
 }
 
 fn descriptor_of(call: i64, args: [i64; 3]) -> io::Result<OwnedFd> {

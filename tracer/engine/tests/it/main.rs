@@ -7,6 +7,7 @@
 mod conditions;
 mod fingerprints;
 mod programs;
+mod skipping;
 mod stepping;
 mod support;
 mod travelling;
@@ -33,6 +34,10 @@ const JOBS: &[(&str, fn())] = &[
     ("conditions_among_calls", conditions::conditions_among_calls),
     ("conditions_among_threads", conditions::conditions_among_threads),
     ("conditions_beside_forced_points", conditions::conditions_beside_forced_points),
+    ("skips_in_long_stretches", skipping::skips_in_long_stretches),
+    ("skips_among_threads", skipping::skips_among_threads),
+    ("hot_breakpoints", skipping::hot_breakpoints),
+    ("steps_from_landmarks", skipping::steps_from_landmarks),
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),
     ("points_from_outside", fingerprints::points_from_outside),

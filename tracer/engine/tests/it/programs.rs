@@ -34,6 +34,11 @@ pub(crate) fn children() -> (Program, PathBuf) {
     recorded("children.c")
 }
 
+/// Variables that are written often, by threads that compute for long.
+pub(crate) fn busy() -> (Program, PathBuf) {
+    recorded("busy.c")
+}
+
 fn recorded(source: &str) -> (Program, PathBuf) {
     let program = Program::compile(source);
     let trace = program.record("trace", &[]);
