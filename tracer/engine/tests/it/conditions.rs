@@ -65,7 +65,7 @@ impl Judge for Slow<'_> {
     }
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Seen {
     thread: ThreadId,
     position: Position,
@@ -106,7 +106,7 @@ fn check_program(program: &Program, trace: &Path, functions: &[&str], seed: u64)
         let expected = hits(&mut session, Direction::Forward, &slow, &mut Slow(&points));
         let mut session = open(trace);
         let forward = hits(&mut session, Direction::Forward, &fast, &mut NoJudge);
-        assert_eq!(forward, expected, "{name}");
+        assert_eq!(places(&forward), places(&expected), "{name}");
         // Each search backwards sees all hits of an interval: many of them take long.
         if expected.len() <= BACKWARD_HITS_MAX {
             let mut backward = hits(&mut session, Direction::Backward, &fast, &mut NoJudge);
@@ -121,6 +121,11 @@ fn check_program(program: &Program, trace: &Path, functions: &[&str], seed: u64)
     }
     println!("{total} hits");
     assert!(total > 0);
+}
+
+/// What was seen, but for the legs of the positions: one place may have several names.
+fn places(seen: &[Seen]) -> Vec<(ThreadId, u64, &[(ThreadId, Registers)])> {
+    seen.iter().map(|seen| (seen.thread, seen.position.event, seen.registers.as_slice())).collect()
 }
 
 /// Searches that begin at a hit, or some steps beside it, end where the slow way ends.
