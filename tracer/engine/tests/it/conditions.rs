@@ -116,7 +116,7 @@ fn check_program(program: &Program, trace: &Path, functions: &[&str], seed: u64)
                 assert_eq!(backward.registers, expected.registers, "hit {index}, {name}");
             }
         }
-        from_anywhere(&mut session, &fast, &slow, &points, &expected, &mut random, &name);
+        from_anywhere(&mut session, &fast, &slow, &points, &forward, &mut random, &name);
         total += expected.len();
     }
     println!("{total} hits");
