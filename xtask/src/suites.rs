@@ -30,6 +30,7 @@ const SUITES: &[Suite] = &[
         },
     },
     Suite { name: "syscalls", budget_min: 4, run: || package("syscalls") },
+    Suite { name: "agent", budget_min: 4, run: || package("agent") },
     Suite { name: "patch", budget_min: 4, run: || package("patch") },
     Suite { name: "trace", budget_min: 4, run: || package("trace") },
     Suite { name: "symbols", budget_min: 4, run: || package("symbols") },

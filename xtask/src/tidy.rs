@@ -11,14 +11,15 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("debugger/symbols", &[]),
     ("debugger/commands", &["symbols", "syscalls", "trace", "tracer"]),
     ("debugger/vdbg", &["commands", "symbols", "syscalls", "trace", "tracer"]),
-    ("tracer/engine", &["patch", "syscalls", "trace"]),
+    ("tracer/agent", &["syscalls"]),
+    ("tracer/engine", &["agent", "patch", "syscalls", "trace"]),
     ("tracer/patch", &[]),
     ("tracer/syscalls", &[]),
     ("tracer/trace", &[]),
     ("xtask", &[]),
 ];
 
-const OURS: &[&str] = &["commands", "patch", "symbols", "syscalls", "trace", "tracer", "vdbg"];
+const OURS: &[&str] = &["agent", "commands", "patch", "symbols", "syscalls", "trace", "tracer", "vdbg"];
 
 /// Words that must not appear in the sources of a folder, with the reason.
 const ABSENT: &[(&str, &[&str], &str)] = &[

@@ -32,6 +32,7 @@ enum check {
 	FUTEX,
 	POLL,
 	EPOLL,
+	RECEIVE,
 };
 
 /* How much a call writes behind an argument. */
@@ -119,7 +120,12 @@ i64 agent_main_call(void);
 /* Numbers of the kernel's interface. */
 #define SYS_poll 7
 #define SYS_fstat 5
-#define SYS_epoll_wait 232
+#define SYS_open 2
+#define SYS_openat 257
+#define SYS_fcntl 72
+#define F_GETFL 3
+#define O_NONBLOCK 04000
+#define MSG_DONTWAIT 0x40
 #define POLLIN 1
 #define POLLOUT 4
 #define PIPE_BUF 4096
@@ -181,6 +187,19 @@ static u64 size_of(const struct call *call, const struct out *out, u64 times)
 	}
 }
 
+/* The flags of an open-like call. */
+static u64 open_flags(void)
+{
+	switch (CONTROL->saved[14]) {
+	case SYS_open:
+		return CONTROL->saved[10];
+	case SYS_openat:
+		return CONTROL->saved[9];
+	default:
+		return O_TRUNC;
+	}
+}
+
 /* The class of a descriptor; special when nothing is known of it. */
 static u8 class_of(u64 descriptor)
 {
@@ -195,14 +214,26 @@ static void set_class(u64 descriptor, u8 class)
 		CONTROL->classes[(u32)descriptor] = class;
 }
 
-/* Whether a read or write that might wait for others would be done at once. */
+/* Whether a read or write that might wait for others would be done at once: whole, or not at all. */
 static int is_ready(u64 descriptor, u16 events)
 {
+	if (agent_plain_call(SYS_fcntl, descriptor, F_GETFL, 0) & O_NONBLOCK)
+		return 1;
 	struct {
 		u32 descriptor;
 		u16 events, revents;
 	} poll = { (u32)descriptor, events, 0 };
 	return agent_plain_call(SYS_poll, (u64)&poll, 1, 0) == 1 && (poll.revents & events);
+}
+
+/* Whether an epoll instance would report something at once: it is itself ready for reading then. */
+static int has_events(u64 descriptor)
+{
+	struct {
+		u32 descriptor;
+		u16 events, revents;
+	} poll = { (u32)descriptor, POLLIN, 0 };
+	return agent_plain_call(SYS_poll, (u64)&poll, 1, 0) == 1;
 }
 
 static u8 class_of_opened(u64 descriptor)
@@ -240,14 +271,22 @@ static int may_call(const struct call *call, u64 *flags)
 		return class & CLASS_FILE || CONTROL->alone || is_ready(argument(call, 0), POLLIN);
 	case WRITE:
 		class = class_of(argument(call, 0));
-		if (class & CLASS_SPECIAL || CONTROL->shared_files)
+		if (class & CLASS_SPECIAL || class & CLASS_FILE && CONTROL->shared_files)
 			return 0;
 		*flags = class & CLASS_ERROR ? HEAD_OUTPUT | HEAD_ERROR : class & CLASS_OUTPUT ? HEAD_OUTPUT : 0;
 		if (class & CLASS_FILE || CONTROL->alone)
 			return 1;
-		return argument(call, 2) <= PIPE_BUF && is_ready(argument(call, 0), POLLOUT);
+		if (argument(call, 2) > PIPE_BUF)
+			return agent_plain_call(SYS_fcntl, argument(call, 0), F_GETFL, 0) & O_NONBLOCK;
+		return is_ready(argument(call, 0), POLLOUT);
+	case RECEIVE:
+		class = class_of(argument(call, 0));
+		if (class & CLASS_SPECIAL || argument(call, 4) || argument(call, 5))
+			return 0;
+		return CONTROL->alone || argument(call, 3) & MSG_DONTWAIT || is_ready(argument(call, 0), POLLIN);
 	case OPEN:
-		return !CONTROL->shared_files;
+		/* It may cut off a file that is mapped shared. */
+		return !CONTROL->shared_files || !(open_flags() & O_TRUNC);
 	case FCNTL:
 		command = argument(call, 1);
 		return command <= F_SETFL || command == F_DUPFD_CLOEXEC;
@@ -263,9 +302,10 @@ static int may_call(const struct call *call, u64 *flags)
 			return 1;
 		return CONTROL->alone && (command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET);
 	case POLL:
-		return CONTROL->alone || (u32)argument(call, 2) == 0;
+		return CONTROL->alone || (u32)argument(call, 2) == 0
+			|| agent_plain_call(SYS_poll, argument(call, 0), argument(call, 1), 0) > 0;
 	case EPOLL:
-		return CONTROL->alone || (u32)argument(call, 3) == 0;
+		return CONTROL->alone || (u32)argument(call, 3) == 0 || has_events(argument(call, 0));
 	default:
 		return 0;
 	}

@@ -225,6 +225,8 @@ impl Recorder {
             | libc::SYS_pwrite64
             | libc::SYS_getdents
             | libc::SYS_getdents64
+            | libc::SYS_recvfrom
+            | libc::SYS_sendto
                 if agent.class(process, first) == Some(0) =>
             {
                 let class = self.classify(thread, first);
