@@ -148,6 +148,13 @@ impl World {
     ) -> Result<Option<Ran>, TracerError> {
         match stop {
             Wait::Syscall => Ok(Some(Ran::Syscall)),
+            // It has met a trap just before it was interrupted, which is reported only when it goes on.
+            Wait::Stop(_)
+                if ptrace::is_pending(real, libc::SIGTRAP)
+                    .map_err(TracerError::system("look at the signals of a replay thread"))? =>
+            {
+                Ok(None)
+            }
             Wait::Stop(_) => self.interrupted(id, stubs),
             Wait::Signal(_) => {
                 let info = ptrace::signal_info(real).map_err(TracerError::system("read a signal"))?;
@@ -438,8 +445,11 @@ fn wait(real: i32, limit: Option<Instant>, interrupt: &Interrupt) -> Result<Wait
     let mut asked = false;
     let mut looks = 0;
     loop {
-        if let Some((_, stop)) = ptrace::poll(real).map_err(&failed)? {
-            return Ok(stop);
+        match ptrace::poll(real).map_err(&failed)? {
+            // An interrupt of an earlier run, in which something else came first: the thread is to go on.
+            Some((_, Wait::Stop(_))) if !asked => return Ok(Wait::Event(libc::PTRACE_EVENT_STOP)),
+            Some((_, stop)) => return Ok(stop),
+            None => {}
         }
         looks += 1;
         let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));

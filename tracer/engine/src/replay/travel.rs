@@ -1,7 +1,7 @@
 //! Going forward: through intervals and events, to a position or to the first stop.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use trace::{Event, EventKind, Outcome, ThreadId};
 
@@ -456,8 +456,9 @@ impl Session {
             return Ok(Went::Through);
         }
         self.prepare(event.thread, guard, Extras::default(), &[])?;
+        let bound = self.search_bound(event)?;
         loop {
-            let limit = self.pause_time();
+            let limit = [self.pause_time(), bound].into_iter().flatten().min();
             let mut ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
                     let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
@@ -482,6 +483,9 @@ impl Session {
                 _ => self.run_free(event.thread, limit)?,
             };
             if ran == Ran::Interrupted && !self.interrupt.is_requested() {
+                if bound.is_some_and(|bound| Instant::now() >= bound) {
+                    return Err(self.not_reached(event));
+                }
                 match self.pause(event, site_of(event))? {
                     None => continue,
                     Some(other) => ran = other,
@@ -496,6 +500,27 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// When the search for a forced point is given up: a program may compute for ever once it is not found.
+    fn search_bound(&self, event: &Event) -> Result<Option<Instant>, TracerError> {
+        /// A search takes at least so long.
+        const SEARCH_MIN: Duration = Duration::from_secs(30);
+        /// How much longer than the recorded interval it may take: each false match costs a stop.
+        const SEARCH_FACTOR: u64 = 200;
+        if !matches!(event.kind, EventKind::ForcedPoint { .. }) {
+            return Ok(None);
+        }
+        let before = self.at.event.checked_sub(1).map(|number| self.trace.event(number)).transpose()?;
+        let interval_ns = event.time_ns.saturating_sub(before.map_or(0, |before| before.time_ns));
+        let recorded = Duration::from_nanos(interval_ns.saturating_mul(SEARCH_FACTOR));
+        Ok(Some(Instant::now() + recorded.max(SEARCH_MIN)))
+    }
+
+    fn not_reached(&mut self, event: &Event) -> TracerError {
+        self.lost = true;
+        let what = format!("{} has not been reached in a long time", apply::describe(event));
+        TracerError::Divergence { event: self.at.event, thread: event.thread.0, what }
     }
 
     /// Goes back to the start of the interval to look for its point with a wider search.

@@ -203,6 +203,27 @@ pub(crate) fn signal_info(thread: i32) -> io::Result<SignalInfo> {
     Ok(info)
 }
 
+/// `PTRACE_PEEKSIGINFO` and `struct ptrace_peeksiginfo_args` of ptrace(2).
+const PTRACE_PEEKSIGINFO: u32 = 0x4209;
+
+#[repr(C)]
+struct PeekSignals {
+    offset: u64,
+    flags: u32,
+    count: i32,
+}
+
+/// Whether a signal waits to be reported that is meant for this thread alone.
+pub(crate) fn is_pending(thread: i32, signal: i32) -> io::Result<bool> {
+    const COUNT: usize = 16;
+    let mut ask = PeekSignals { offset: 0, flags: 0, count: COUNT as i32 };
+    let mut infos = [[0u8; SIGINFO_BYTES]; COUNT];
+    // SAFETY: the kernel reads `ask` and writes at most the number of signals that it names.
+    let found =
+        unsafe { request(PTRACE_PEEKSIGINFO, thread, (&raw mut ask).cast(), infos.as_mut_ptr().cast()) }?;
+    Ok(infos.iter().take(found as usize).any(|info| SignalInfo(*info).signal() == signal))
+}
+
 /// Replaces the `siginfo_t` of a signal stop.
 pub(crate) fn set_signal_info(thread: i32, info: &SignalInfo) -> io::Result<()> {
     let mut copy = info.0;

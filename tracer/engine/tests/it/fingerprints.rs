@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use trace::EventKind;
-use tracer::{Direction, Mode, NoJudge, Session, Stop, Stops};
+use tracer::{Direction, Mode, NoJudge, OpenOptions, Session, Stop, Stops};
 
 use crate::support::{Random, count, effort, finish, isolated, open, record, scratch, start_recording};
 
@@ -37,6 +37,10 @@ fn found_again(trace: &Path) -> u64 {
     let mut session = open(trace);
     let points = count(&session, |kind| matches!(kind, EventKind::ForcedPoint { .. })) as u64;
     to_the_end(&mut session);
+    // Interrupted all the time to make checkpoints, which must not be taken for anything else.
+    let spacing = Some(std::time::Duration::from_millis(2));
+    let options = OpenOptions { checkpoint_spacing: spacing, ..OpenOptions::default() };
+    to_the_end(&mut Session::open(trace, options).unwrap_or_else(|error| panic!("{error}")));
     points
 }
 
