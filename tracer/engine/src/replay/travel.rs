@@ -505,7 +505,7 @@ impl Session {
     /// When the search for a forced point is given up: a program may compute for ever once it is not found.
     fn search_bound(&self, event: &Event) -> Result<Option<Instant>, TracerError> {
         /// A search takes at least so long.
-        const SEARCH_MIN: Duration = Duration::from_secs(30);
+        const SEARCH_MIN: Duration = Duration::from_secs(120);
         /// How much longer than the recorded interval it may take: each false match costs a stop.
         const SEARCH_FACTOR: u64 = 200;
         if !matches!(event.kind, EventKind::ForcedPoint { .. }) {

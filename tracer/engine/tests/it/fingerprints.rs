@@ -38,7 +38,7 @@ fn found_again(trace: &Path) -> u64 {
     let points = count(&session, |kind| matches!(kind, EventKind::ForcedPoint { .. })) as u64;
     to_the_end(&mut session);
     // Interrupted all the time to make checkpoints, which must not be taken for anything else.
-    let spacing = Some(std::time::Duration::from_millis(2));
+    let spacing = Some(Duration::from_millis(20));
     let options = OpenOptions { checkpoint_spacing: spacing, ..OpenOptions::default() };
     to_the_end(&mut Session::open(trace, options).unwrap_or_else(|error| panic!("{error}")));
     points
