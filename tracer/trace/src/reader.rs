@@ -305,12 +305,12 @@ fn read_header(directory: &Path) -> Result<Header, TraceError> {
 /// What a block of the events file holds.
 pub(crate) enum EventBlock {
     Events(Vec<Event>),
-    Calls(Calls),
+    Calls(Box<Calls>),
 }
 
 fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<EventBlock> {
     if header.calls {
-        return Calls::decode(&raw, header.count).map(EventBlock::Calls);
+        return Calls::decode(&raw, header.count).map(|calls| EventBlock::Calls(Box::new(calls)));
     }
     let mut registers: HashMap<ThreadId, Registers> = HashMap::new();
     let mut rest = raw.as_slice();

@@ -123,8 +123,11 @@ fn check_program(program: &Program, trace: &Path, functions: &[&str], seed: u64)
     assert!(total > 0);
 }
 
+/// Who was seen, before which event, with which registers of all threads.
+type Place<'a> = (ThreadId, u64, &'a [(ThreadId, Registers)]);
+
 /// What was seen, but for the legs of the positions: one place may have several names.
-fn places(seen: &[Seen]) -> Vec<(ThreadId, u64, &[(ThreadId, Registers)])> {
+fn places(seen: &[Seen]) -> Vec<Place<'_>> {
     seen.iter().map(|seen| (seen.thread, seen.position.event, seen.registers.as_slice())).collect()
 }
 
