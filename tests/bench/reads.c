@@ -6,7 +6,7 @@
 int main(void) {
     int zero = open("/dev/zero", O_RDONLY);
     long sum = 0;
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < 2000000; i++) {
         char byte;
         sum += read(zero, &byte, 1);
     }

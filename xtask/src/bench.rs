@@ -81,13 +81,16 @@ fn cases(folder: &Path) -> Result<Vec<Case>> {
     let python = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     let compiled = |name: &str| compiled(folder, name);
     let (sieve, reads, mutex) = (compiled("sieve")?, compiled("reads")?, compiled("mutex")?);
+    let clock = compiled("clock")?;
     let mut cases = vec![
         ratio("gzip -9, 20 MB", &["gzip", "-9", "-c", &data.display().to_string()]),
         ratio("CPython loop", &[&python, &script("loop")]),
         ratio("CPython, 10 ms timer", &[&python, &script("timer"), "0"]),
         ratio("CPython, 10 ms timer, 50 MB heap", &[&python, &script("timer"), "50"]),
         ratio("sieve and qsort", &[&sieve]),
-        ratio("200,000 one-byte reads", &[&reads]),
+        ratio("2 million one-byte reads", &[&reads]),
+        ratio("clock_gettime, 10 million times", &[&clock]),
+        ratio("find /usr/share", &["find", "/usr/share"]),
         ratio("four threads, one mutex", &[&mutex]),
     ];
     let above = |name, command: &[&str], executions| Case {

@@ -132,6 +132,11 @@ impl Agent {
         saved
     }
 
+    /// There is something in the log.
+    pub(crate) fn has_records(&self) -> bool {
+        self.shared.word(control::HEAD) != 0
+    }
+
     /// Takes what is new in the log, of a thread that is stopped.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         let bytes = self.shared.word(control::HEAD).min(agent::SHARED_END - agent::LOG_START);

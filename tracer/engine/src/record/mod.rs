@@ -53,6 +53,9 @@ const SLICE: Duration = Duration::from_millis(10);
 /// A forced point at the end of a slice comes no sooner than this many times the cost of the last one after it.
 const POINT_COST_FACTOR: u32 = 100;
 
+/// How long records stay in the agent's log while the program makes calls.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long a thread whose time is over is waited for to make a call.
 const CALL_WAIT: Duration = Duration::from_micros(200);
 
@@ -367,8 +370,15 @@ impl Recorder {
             Phase::Kernel => self.wait_for_stop(None).map(drop),
             Phase::User => {
                 let slice = others.then_some(self.slice_end);
-                let limit = [slice, task.deadline].into_iter().flatten().min();
+                let point = [slice, task.deadline].into_iter().flatten().min();
+                let flush = self.agent.is_some().then(|| Instant::now() + LOG_INTERVAL);
+                let limit = [point, flush].into_iter().flatten().min();
                 if self.wait_for_stop(limit)? || self.tasks[&thread].status != Status::Running {
+                    return Ok(());
+                }
+                if point.is_none_or(|point| Instant::now() < point) {
+                    // What is in the log would be lost with the recorder.
+                    self.agent.iter().filter(|agent| agent.has_records()).for_each(Agent::ask_for_stop);
                     return Ok(());
                 }
                 if let Some(agent) = &self.agent {
