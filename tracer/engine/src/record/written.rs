@@ -27,7 +27,7 @@ const PAGES_MAX: usize = 128;
 const FIRST_PAGES_MAX: usize = 1024;
 
 /// For how many points the same pages are watched.
-const FOCUS_POINTS: u32 = 16;
+const FOCUS_POINTS: u32 = 48;
 
 /// How many pages of the programs' and libraries' own data are taken where not all can be.
 const DATA_PAGES_MAX: usize = 256;
