@@ -152,6 +152,16 @@ impl World {
                 self.set_registers(event.thread, after)?;
                 self.set_xstate(event.thread, &trace.data(*xstate)?)
             }
+            // Without a handler the call is begun again at once.
+            EventKind::Signal {
+                point: SignalPoint::SyscallEntry,
+                outcome: Outcome::Ignored | Outcome::Stopped,
+                ..
+            } => {
+                let entry = event.registers;
+                let again = Registers { rip: entry.rip - 2, rax: entry.orig_rax, ..entry };
+                self.set_registers(event.thread, &again)
+            }
             EventKind::Signal { .. } => Ok(()),
             EventKind::Exit { writes, last, .. } => {
                 if !last {
