@@ -1,6 +1,6 @@
 //! exec(2): a new address space, recorded as an image from which replay builds it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -20,6 +20,24 @@ const PAGE: usize = 4096;
 /// What the kernel calls its own code in each process.
 pub(super) const VDSO: &str = "[vdso]";
 
+/// What tells a piece of a file's contents from all others: any change of a file changes its times.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct TextKey {
+    device: u64,
+    inode: u64,
+    times_ns: [i64; 4],
+    offset: u64,
+    len: u64,
+}
+
+impl TextKey {
+    fn new(meta: &std::fs::Metadata, offset: u64, len: u64) -> TextKey {
+        use std::os::unix::fs::MetadataExt;
+        let times_ns = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+        TextKey { device: meta.dev(), inode: meta.ino(), times_ns, offset, len }
+    }
+}
+
 /// Mappings that the kernel makes and that replay does without: the vDSO that used them has been patched.
 const KERNEL_MAPPINGS: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"];
 
@@ -36,7 +54,7 @@ impl Recorder {
         new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
-            new.sites.extend(patch_sites(&memory, map.start, map.end - map.start).map_err(&failed)?);
+            new.sites.extend(self.patch_text(thread, &memory, map).map_err(&failed)?);
         }
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
@@ -106,6 +124,31 @@ impl Recorder {
         mapped.map(drop)
     }
 
+    /// As [`patch_sites`], of a mapped file: what was found in it is kept for the next program that maps it.
+    fn patch_text(
+        &mut self,
+        thread: i32,
+        memory: &Memory,
+        map: &Map,
+    ) -> std::io::Result<HashMap<u64, unruly::Site>> {
+        let len = map.end - map.start;
+        let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
+        let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
+        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key)).cloned();
+        if let Some(known) = known {
+            for (offset, _) in &known {
+                memory.write(map.start + offset, &[TRAP])?;
+            }
+            return Ok(known.into_iter().map(|(offset, site)| (map.start + offset, site)).collect());
+        }
+        let sites = patch_sites(memory, map.start, len)?;
+        if let Some(key) = key {
+            let offsets = sites.iter().map(|(address, site)| (address - map.start, *site)).collect();
+            self.unruly_sites.insert(key, offsets);
+        }
+        Ok(sites)
+    }
+
     fn capture(
         &mut self,
         thread: i32,
@@ -117,9 +160,16 @@ impl Recorder {
         let mut mappings = Vec::new();
         let mut writes = Vec::new();
         let brk = self.spaces[&space].brk;
+        let patched: BTreeSet<u64> =
+            self.spaces[&space].sites.keys().map(|site| site & !(PAGE as u64 - 1)).collect();
         for map in maps.iter().filter(|map| !KERNEL_MAPPINGS.contains(&map.name.as_str())) {
             let (mapping, file) = self.image_mapping(thread, map)?;
-            self.capture_contents(memory, map, file, &mut writes)?;
+            // Of what cannot be written only our own patches differ from the file.
+            let pages: Vec<u64> = match &file {
+                Some(_) if !map.writable() => patched.range(map.start..map.end).copied().collect(),
+                _ => (map.start..map.end).step_by(PAGE).collect(),
+            };
+            self.capture_contents(memory, map, file, &pages, &mut writes)?;
             mappings.push(mapping);
         }
         let arguments = std::fs::read(format!("/proc/{thread}/cmdline")).unwrap_or_default();
@@ -166,12 +216,13 @@ impl Recorder {
         memory: &Memory,
         map: &Map,
         file: Option<File>,
+        pages: &[u64],
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         use std::os::unix::fs::FileExt;
         let mut page = [0; PAGE];
         let mut expected = [0; PAGE];
-        for address in (map.start..map.end).step_by(PAGE) {
+        for address in pages.iter().copied() {
             let Ok(read) = memory.read_some(address, &mut page) else { continue };
             expected.fill(0);
             if let Some(file) = &file {

@@ -132,6 +132,8 @@ pub(crate) struct Recorder {
     /// What runs inside the programs, unless it was not wanted.
     agent: Option<Agent>,
     known_sites: KnownSites,
+    /// Unruly instructions of files, as offsets in a mapping.
+    unruly_sites: HashMap<exec::TextKey, Vec<(u64, crate::unruly::Site)>>,
     /// Recorded time up to which there are events.
     drained_ns: u64,
 }
@@ -198,6 +200,7 @@ impl Recorder {
             warnings: Vec::new(),
             agent: None,
             known_sites: KnownSites::new(),
+            unruly_sites: HashMap::new(),
             drained_ns: 0,
         };
         recorder.start_agent(options);
