@@ -50,20 +50,12 @@ pub(crate) fn step(
 fn by_rules(module: &Module, lookup: u64, registers: &Registers, memory: &dyn Memory) -> Option<Step> {
     let address = module.to_file(lookup);
     let bases = bases(module);
-    if let Some(section) = module.image.section(".eh_frame") {
-        let eh_frame = gimli::EhFrame::from(EndianSlice::new(section.data, LittleEndian));
-        let fde = fde_by_header(module, &eh_frame, &bases, address)
-            .or_else(|| eh_frame.fde_for_address(&bases, address, gimli::EhFrame::cie_from_offset).ok());
-        if let Some(step) =
-            fde.and_then(|fde| apply(&eh_frame, &fde, &bases, module, address, registers, memory))
-        {
-            return Some(step);
-        }
+    let step = in_eh_frame(module, &bases, address)
+        .and_then(|(eh_frame, fde)| apply(&eh_frame, &fde, &bases, module, address, registers, memory));
+    if step.is_some() {
+        return step;
     }
-    let section = module.image.section(".debug_frame")?;
-    let mut debug_frame = gimli::DebugFrame::from(EndianSlice::new(section.data, LittleEndian));
-    debug_frame.set_address_size(8);
-    let fde = debug_frame.fde_for_address(&bases, address, gimli::DebugFrame::cie_from_offset).ok()?;
+    let (debug_frame, fde) = in_debug_frame(module, &bases, address)?;
     apply(&debug_frame, &fde, &bases, module, address, registers, memory)
 }
 
@@ -71,18 +63,10 @@ fn by_rules(module: &Module, lookup: u64, registers: &Registers, memory: &dyn Me
 pub(crate) fn cfa_rule(module: &Module, lookup: u64) -> Option<(u16, i64)> {
     let address = module.to_file(lookup);
     let bases = bases(module);
-    if let Some(section) = module.image.section(".eh_frame") {
-        let eh_frame = gimli::EhFrame::from(EndianSlice::new(section.data, LittleEndian));
-        let fde = fde_by_header(module, &eh_frame, &bases, address)
-            .or_else(|| eh_frame.fde_for_address(&bases, address, gimli::EhFrame::cie_from_offset).ok());
-        if let Some(fde) = fde {
-            return rule_of(&eh_frame, &fde, &bases, address);
-        }
+    if let Some((eh_frame, fde)) = in_eh_frame(module, &bases, address) {
+        return rule_of(&eh_frame, &fde, &bases, address);
     }
-    let section = module.image.section(".debug_frame")?;
-    let mut debug_frame = gimli::DebugFrame::from(EndianSlice::new(section.data, LittleEndian));
-    debug_frame.set_address_size(8);
-    let fde = debug_frame.fde_for_address(&bases, address, gimli::DebugFrame::cie_from_offset).ok()?;
+    let (debug_frame, fde) = in_debug_frame(module, &bases, address)?;
     rule_of(&debug_frame, &fde, &bases, address)
 }
 
@@ -107,6 +91,32 @@ fn bases(module: &Module) -> BaseAddresses {
         .set_eh_frame_hdr(address(".eh_frame_hdr"))
         .set_text(address(".text"))
         .set_got(address(".got"))
+}
+
+/// What `.eh_frame` says of an address, and the section.
+fn in_eh_frame(
+    module: &Module,
+    bases: &BaseAddresses,
+    address: u64,
+) -> Option<(gimli::EhFrame<R>, FrameDescriptionEntry<R>)> {
+    let section = module.image.section(".eh_frame")?;
+    let eh_frame = gimli::EhFrame::from(EndianSlice::new(section.data, LittleEndian));
+    let fde = fde_by_header(module, &eh_frame, bases, address)
+        .or_else(|| eh_frame.fde_for_address(bases, address, gimli::EhFrame::cie_from_offset).ok())?;
+    Some((eh_frame, fde))
+}
+
+/// What `.debug_frame` says of an address, and the section.
+fn in_debug_frame(
+    module: &Module,
+    bases: &BaseAddresses,
+    address: u64,
+) -> Option<(gimli::DebugFrame<R>, FrameDescriptionEntry<R>)> {
+    let section = module.image.section(".debug_frame")?;
+    let mut debug_frame = gimli::DebugFrame::from(EndianSlice::new(section.data, LittleEndian));
+    debug_frame.set_address_size(8);
+    let fde = debug_frame.fde_for_address(bases, address, gimli::DebugFrame::cie_from_offset).ok()?;
+    Some((debug_frame, fde))
 }
 
 fn fde_by_header(

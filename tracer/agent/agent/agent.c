@@ -25,7 +25,6 @@ enum check {
 	OPEN,
 	CLOSE,
 	DUP,
-	DUP_TO,
 	FCNTL,
 	IOCTL,
 	PRLIMIT,
@@ -162,9 +161,11 @@ static void copy_bytes(void *to, const volatile void *from, u64 bytes)
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 }
 
+/* Where the arguments are among the saved registers. */
+static const u8 places[6] = { 11, 10, 9, 6, 8, 7 };
+
 static u64 argument(const struct call *call, int n)
 {
-	static const u8 places[6] = { 11, 10, 9, 6, 8, 7 };
 	u64 value = CONTROL->saved[places[n]];
 	return call->argument32 >> n & 1 ? (u32)value : value;
 }
@@ -214,26 +215,25 @@ static void set_class(u64 descriptor, u8 class)
 		CONTROL->classes[(u32)descriptor] = class;
 }
 
-/* Whether a read or write that might wait for others would be done at once: whole, or not at all. */
-static int is_ready(u64 descriptor, u16 events)
+/* What poll(2) says of a descriptor now: these events, errors, or 0. */
+static u16 poll_now(u64 descriptor, u16 events)
 {
-	if (agent_plain_call(SYS_fcntl, descriptor, F_GETFL, 0) & O_NONBLOCK)
-		return 1;
 	struct {
 		u32 descriptor;
 		u16 events, revents;
 	} poll = { (u32)descriptor, events, 0 };
-	return agent_plain_call(SYS_poll, (u64)&poll, 1, 0) == 1 && (poll.revents & events);
+	return agent_plain_call(SYS_poll, (u64)&poll, 1, 0) == 1 ? poll.revents : 0;
 }
 
-/* Whether an epoll instance would report something at once: it is itself ready for reading then. */
-static int has_events(u64 descriptor)
+static int never_waits(u64 descriptor)
 {
-	struct {
-		u32 descriptor;
-		u16 events, revents;
-	} poll = { (u32)descriptor, POLLIN, 0 };
-	return agent_plain_call(SYS_poll, (u64)&poll, 1, 0) == 1;
+	return agent_plain_call(SYS_fcntl, descriptor, F_GETFL, 0) & O_NONBLOCK;
+}
+
+/* Whether a read or write that might wait for others would be done at once: whole, or not at all. */
+static int is_ready(u64 descriptor, u16 events)
+{
+	return never_waits(descriptor) || poll_now(descriptor, events) & events;
 }
 
 static u8 class_of_opened(u64 descriptor)
@@ -260,7 +260,6 @@ static int may_call(const struct call *call, u64 *flags)
 	case PLAIN:
 	case CLOSE:
 	case DUP:
-	case DUP_TO:
 		return 1;
 	case BLOCKS:
 		return CONTROL->alone;
@@ -277,7 +276,7 @@ static int may_call(const struct call *call, u64 *flags)
 		if (class & CLASS_FILE || CONTROL->alone)
 			return 1;
 		if (argument(call, 2) > PIPE_BUF)
-			return agent_plain_call(SYS_fcntl, argument(call, 0), F_GETFL, 0) & O_NONBLOCK;
+			return never_waits(argument(call, 0));
 		return is_ready(argument(call, 0), POLLOUT);
 	case RECEIVE:
 		class = class_of(argument(call, 0));
@@ -305,7 +304,8 @@ static int may_call(const struct call *call, u64 *flags)
 		return CONTROL->alone || (u32)argument(call, 2) == 0
 			|| agent_plain_call(SYS_poll, argument(call, 0), argument(call, 1), 0) > 0;
 	case EPOLL:
-		return CONTROL->alone || (u32)argument(call, 3) == 0 || has_events(argument(call, 0));
+		/* An epoll instance that would report something is itself ready for reading. */
+		return CONTROL->alone || (u32)argument(call, 3) == 0 || poll_now(argument(call, 0), POLLIN);
 	default:
 		return 0;
 	}
@@ -324,7 +324,6 @@ static void note(const struct call *call, i64 result)
 		set_class(argument(call, 0), 0);
 		break;
 	case DUP:
-	case DUP_TO:
 		if (result >= 0)
 			set_class(result, 0);
 		break;
@@ -372,7 +371,6 @@ static long serve(void)
 		if (n > 1 && control->last[n] != control->saved[n - 2])
 			return 0;
 	}
-	static const u8 places[6] = { 11, 10, 9, 6, 8, 7 };
 	for (u64 n = record >> HEAD_WRITES & 15; n; n--) {
 		u64 piece = *from++, bytes = piece >> PIECE_BYTES;
 		copy_bytes((void *)control->saved[places[piece & 7]], from, bytes);

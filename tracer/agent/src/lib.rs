@@ -99,8 +99,4 @@ pub mod class {
 pub mod hook {
     /// The program's address behind the call.
     pub const NEXT: u64 = 0;
-    /// Where to go on when the call has been made.
-    pub const CONTINUE: u64 = 8;
-    /// A `syscall` instruction that stops.
-    pub const TRACED: u64 = 16;
 }

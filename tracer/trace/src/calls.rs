@@ -57,9 +57,17 @@ pub struct CallsContext {
     pub times_ns: (u64, u64),
 }
 
+impl CallsContext {
+    /// When the call of this index was made, if the `count` calls were spread evenly.
+    fn time_ns(&self, index: u64, count: u64) -> u64 {
+        let (begin, end) = self.times_ns;
+        begin + end.saturating_sub(begin) / (count + 1) * (index + 1)
+    }
+}
+
 /// One call of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub(crate) struct Call {
     /// Address behind it.
     pub rip: u64,
     /// What it returned.
@@ -74,14 +82,14 @@ pub struct Call {
 
 /// Reads records one after the other.
 #[derive(Clone, Debug, Default)]
-pub struct Records {
+pub(crate) struct Records {
     words: [u64; WORDS],
     at: usize,
 }
 
 impl Records {
     /// The next call; `None` at the end, and where the bytes are no record.
-    pub fn next(&mut self, bytes: &[u8]) -> Option<Call> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Option<Call> {
         let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let head = word(self.at)?;
         let end = self.at.checked_add((head >> 32) as usize).filter(|end| *end <= bytes.len())?;
@@ -110,7 +118,7 @@ impl Records {
     }
 
     /// All bytes have been read.
-    pub fn at_end(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn at_end(&self, bytes: &[u8]) -> bool {
         self.at == bytes.len()
     }
 }
@@ -263,8 +271,7 @@ impl Calls {
     /// One event; `block` is the index of this block.
     pub(crate) fn event(&self, index: usize, block: usize) -> Option<Event> {
         let call = self.records_at(index as u64)?.next(&self.bytes)?;
-        let (begin, end) = self.context.times_ns;
-        let time_ns = begin + end.saturating_sub(begin) / (self.count as u64 + 1) * (index as u64 + 1);
+        let time_ns = self.context.time_ns(index as u64, self.count as u64);
         let data = |at: usize, len: usize| DataRef {
             offset: INLINE | (block as u64) << INLINE_SHIFT | at as u64,
             len: len as u64,
@@ -295,15 +302,13 @@ pub(crate) fn unpack(
     each: &mut dyn FnMut(Event),
 ) -> Option<()> {
     let mut records = Records::default();
-    let (begin, end) = context.times_ns;
     for index in 0..count {
         let call = records.next(bytes)?;
         let write = |(addr, at, len): &(u64, usize, usize)| {
             Some(Write { addr: *addr, data: put(bytes.get(*at..at + len)?) })
         };
         let writes = call.writes.iter().map(write).collect::<Option<Vec<_>>>()?;
-        let time_ns = begin + end.saturating_sub(begin) / (count + 1) * (index + 1);
-        each(call.event(context, time_ns, writes));
+        each(call.event(context, context.time_ns(index, count), writes));
     }
     records.at_end(bytes).then_some(())
 }

@@ -13,7 +13,6 @@ use trace::Registers;
 use super::Recorder;
 use crate::TracerError;
 use crate::sys::maps;
-use crate::sys::ptrace;
 
 /// Bytes of a range for trampolines.
 const ARENA_BYTES: u64 = 1 << 20;
@@ -240,20 +239,20 @@ impl Recorder {
 
     /// Moves a thread that stands inside the bytes of a hook to the copy of its instruction.
     pub(super) fn replace(&mut self, thread: i32) -> Result<(), TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        let real = self.spaces[&self.tasks[&thread].space].hooks.real(raw);
+        let raw = self.raw_registers(thread)?;
+        let real = self.hooks_of(thread).real(raw);
         if real != raw {
-            ptrace::set_registers(thread, &real).map_err(TracerError::system("write registers"))?;
+            self.set_raw_registers(thread, &real)?;
         }
         Ok(())
     }
 
     /// Shows a thread's own address in its registers, for the kernel to put into a signal frame.
     pub(super) fn show_own(&mut self, thread: i32) -> Result<(), TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        let own = self.spaces[&self.tasks[&thread].space].hooks.original(raw);
+        let raw = self.raw_registers(thread)?;
+        let own = self.hooks_of(thread).original(raw);
         if own != raw {
-            ptrace::set_registers(thread, &own).map_err(TracerError::system("write registers"))?;
+            self.set_raw_registers(thread, &own)?;
             self.task(thread).misplaced = true;
         }
         Ok(())

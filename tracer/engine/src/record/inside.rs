@@ -37,14 +37,14 @@ pub(super) enum Inside {
 impl Recorder {
     /// Brings a thread that is in a stop out of the agent.
     pub(super) fn leave_agent(&mut self, thread: i32) -> Result<Inside, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        let raw = self.raw_registers(thread)?;
+        let hooks = &self.hooks_of(thread);
         if !hooks.ready {
             return Ok(Inside::Outside);
         }
         if let Some(hook) = hooks.of_trampoline(raw.rip).filter(|hook| hook.leads_in(raw.rip)) {
             let at_call = Registers { rip: hook.traced, orig_rax: u64::MAX, ..raw };
-            return self.placed(thread, &at_call).map(|()| Inside::Before);
+            return self.set_raw_registers(thread, &at_call).map(|()| Inside::Before);
         }
         if !is_inside(raw.rip) {
             return Ok(Inside::Outside);
@@ -55,13 +55,7 @@ impl Recorder {
             return Ok(Inside::Elsewhere(stop));
         }
         match self.stage(thread)? {
-            stage::BEFORE => {
-                let hook = self.entered_hook(thread)?;
-                let entry = self.entry_registers(thread, &hook)?;
-                let at_call =
-                    Registers { rip: hook.traced, rax: entry.orig_rax, orig_rax: u64::MAX, ..entry };
-                self.placed(thread, &at_call).map(|()| Inside::Before)
-            }
+            stage::BEFORE => self.begin_again_outside(thread).map(|()| Inside::Before),
             stage::CALL => Ok(Inside::Interrupted),
             _ => self.pass_behind(thread),
         }
@@ -69,7 +63,7 @@ impl Recorder {
 
     /// How far the call is; [`stage::CALL`] only when it was interrupted.
     fn stage(&mut self, thread: i32) -> Result<u32, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         let Some(agent) = &self.agent else { return Ok(stage::BEFORE) };
         Ok(match agent.stage() {
             stage::CALL if raw.rip == agent::MAIN_INSTRUCTION => stage::BEFORE,
@@ -83,7 +77,7 @@ impl Recorder {
 
     /// Lets a thread whose call has been made write its record, and takes it to the place behind the call.
     fn pass_behind(&mut self, thread: i32) -> Result<Inside, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         // In the way out nothing is left to be written.
         let leaving = (agent::CALLED..agent::ASM_END).contains(&raw.rip) && raw.rip < agent::PAUSE + 2;
         if !leaving && let Some(stop) = self.run_to_pause(thread)? {
@@ -101,7 +95,7 @@ impl Recorder {
         let result = agent.result();
         let unlogged = agent.take_unlogged();
         let own = Registers { rax: result as u64, ..entry };
-        self.placed(thread, &Registers { rip: hook.continuation, ..own })?;
+        self.set_raw_registers(thread, &Registers { rip: hook.continuation, ..own })?;
         self.drain(thread)?;
         if unlogged {
             let task = self.task(thread);
@@ -114,7 +108,7 @@ impl Recorder {
 
     /// The agent has paused by itself, behind a call that is not in its log.
     pub(super) fn paused(&mut self, thread: i32) -> Result<Option<Next>, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         if raw.rip != agent::PAUSE + 1 {
             return Ok(None);
         }
@@ -137,13 +131,13 @@ impl Recorder {
     /// own instruction, for a signal to be delivered or the call to be begun again.
     pub(super) fn interrupted_inside(&mut self, thread: i32) -> Result<(), TracerError> {
         self.drain(thread)?;
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
         let own = Registers { rax: raw.rax, ..entry };
         let kind = EventKind::Syscall { result: raw.rax as i64, writes: Vec::new(), effect: NO_EFFECT };
         self.event(thread, entry, kind)?;
-        self.placed(thread, &own)?;
+        self.set_raw_registers(thread, &own)?;
         let task = self.task(thread);
         (task.entry, task.call) = (entry, entry.orig_rax);
         task.boundary = Some(Boundary::unique(own));
@@ -152,17 +146,18 @@ impl Recorder {
         Ok(())
     }
 
-    /// Takes a thread whose call was interrupted by the recorder back to the call, which will stop.
+    /// Takes a thread whose call has not been made, or was interrupted before it did anything, to the call outside, which
+    /// will stop.
     pub(super) fn begin_again_outside(&mut self, thread: i32) -> Result<(), TracerError> {
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
         let at_call = Registers { rip: hook.traced, rax: entry.orig_rax, orig_rax: u64::MAX, ..entry };
-        self.placed(thread, &at_call)
+        self.set_raw_registers(thread, &at_call)
     }
 
     /// The registers of a thread that ends, put as if it had not made its call.
     pub(super) fn registers_at_end(&mut self, thread: i32) -> Result<Registers, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         if !is_inside(raw.rip) || raw.rip < agent::SAVED {
             return self.registers(thread);
         }
@@ -171,14 +166,10 @@ impl Recorder {
         Ok(Registers { rip: hook.site, rax: entry.orig_rax, ..entry })
     }
 
-    fn placed(&mut self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
-        ptrace::set_registers(thread, registers).map_err(TracerError::system("write registers"))
-    }
-
     /// The hook through which the running thread has entered the agent.
     fn entered_hook(&self, thread: i32) -> Result<Hook, TracerError> {
         let address = self.agent.as_ref().map_or(0, super::agent::Agent::hook);
-        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        let hooks = &self.hooks_of(thread);
         hooks
             .of_trampoline(address)
             .cloned()
@@ -187,7 +178,7 @@ impl Recorder {
 
     /// The program's registers at the entry of the call.
     fn entry_registers(&self, thread: i32, hook: &Hook) -> Result<Registers, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+        let raw = self.raw_registers(thread)?;
         let saved = self.agent.as_ref().map_or_else(Default::default, super::agent::Agent::saved);
         Ok(registers_at_entry(&saved, hook.site + 2, &raw))
     }
@@ -211,7 +202,7 @@ impl Recorder {
             let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
             match stop {
                 Wait::Signal(libc::SIGTRAP) => {
-                    let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+                    let raw = self.raw_registers(thread)?;
                     if raw.rip == address {
                         return Ok(None);
                     }

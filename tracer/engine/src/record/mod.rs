@@ -40,7 +40,7 @@ use trace::{
 };
 
 use self::agent::{Agent, Orders};
-use self::hooks::KnownSites;
+use self::hooks::{Hooks, KnownSites};
 use self::task::{Intervention, Phase, Space, Status, Task};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -550,13 +550,26 @@ impl Recorder {
 
     /// The registers as the program has them, wherever the thread is in a trampoline.
     fn registers(&self, thread: i32) -> Result<Registers, TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        Ok(self.spaces[&self.tasks[&thread].space].hooks.original(raw))
+        let raw = self.raw_registers(thread)?;
+        Ok(self.hooks_of(thread).original(raw))
     }
 
     fn set_registers(&self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
-        let real = self.spaces[&self.tasks[&thread].space].hooks.real(*registers);
-        ptrace::set_registers(thread, &real).map_err(TracerError::system("write registers"))
+        let real = self.hooks_of(thread).real(*registers);
+        self.set_raw_registers(thread, &real)
+    }
+
+    /// The registers as they are, maybe in a trampoline or in the agent.
+    fn raw_registers(&self, thread: i32) -> Result<Registers, TracerError> {
+        ptrace::registers(thread).map_err(TracerError::system("read registers"))
+    }
+
+    fn set_raw_registers(&self, thread: i32, registers: &Registers) -> Result<(), TracerError> {
+        ptrace::set_registers(thread, registers).map_err(TracerError::system("write registers"))
+    }
+
+    fn hooks_of(&self, thread: i32) -> &Hooks {
+        &self.spaces[&self.tasks[&thread].space].hooks
     }
 
     fn now(&self) -> u64 {

@@ -89,7 +89,7 @@ impl Recorder {
                 Inside::Elsewhere(stop) => return self.arrived(thread, stop).map(|()| false),
             }
             // In a trampoline this is the copy's address, so that its code is looked at.
-            let registers = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
+            let registers = self.raw_registers(thread)?;
             let hooks = &self.space_of(thread).hooks;
             let hooked = hooks.near(registers.rip) || hooks.of_trampoline(registers.rip).is_some();
             let mut code = [0; 32];

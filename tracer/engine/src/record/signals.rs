@@ -90,13 +90,12 @@ impl Recorder {
         if !matches!(info.signal(), libc::SIGTRAP | libc::SIGILL | libc::SIGSEGV) {
             return Ok(false);
         }
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        let hooks = &self.spaces[&self.tasks[&thread].space].hooks;
+        let raw = self.raw_registers(thread)?;
+        let hooks = &self.hooks_of(thread);
         let Some(rip) = hooks.over(raw.rip - 1).and_then(|hook| hook.entry_into_middle(raw.rip)) else {
             return Ok(false);
         };
-        ptrace::set_registers(thread, &Registers { rip, ..raw })
-            .map_err(TracerError::system("write registers"))?;
+        self.set_raw_registers(thread, &Registers { rip, ..raw })?;
         Ok(true)
     }
 

@@ -203,8 +203,8 @@ impl Recorder {
 
     /// Behind a call rcx holds the next instruction's address: the program's, not that of a copy.
     fn show_next(&mut self, thread: i32) -> Result<(), TracerError> {
-        let raw = ptrace::registers(thread).map_err(TracerError::system("read registers"))?;
-        let own = self.spaces[&self.tasks[&thread].space].hooks.original(raw);
+        let raw = self.raw_registers(thread)?;
+        let own = self.hooks_of(thread).original(raw);
         if own.rcx != raw.rcx { self.set_registers(thread, &own) } else { Ok(()) }
     }
 
