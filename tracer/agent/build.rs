@@ -117,7 +117,7 @@ fn compile(out: &Path) -> PathBuf {
         .args(["-Wl,-z,noseparate-code", "-Wl,-N"])
         .arg("-o")
         .arg(&image)
-        .args(["agent/entry.S", "agent/agent.c"])
+        .args(["agent/entry.S", "agent/agent.c", "agent/log.c", "agent/turn.c"])
         .status()
         .unwrap_or_else(|error| {
             panic!("cannot run the C compiler `{compiler}`: {error}; install gcc or clang")

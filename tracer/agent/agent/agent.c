@@ -7,13 +7,7 @@
  * Which calls it handles, and what they write, is in table.h, which the build makes from the `syscalls` crate.
  */
 
-#include "layout.h"
-
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long u64;
-typedef long i64;
+#include "agent.h"
 
 /* How a call is looked at before and after. */
 enum check {
@@ -59,61 +53,6 @@ struct call {
 
 #include "table.h"
 
-/* Classes of descriptors. 0: not known yet. */
-#define CLASS_FILE 1		/* never blocks */
-#define CLASS_OUTPUT 2		/* the recording's standard output */
-#define CLASS_ERROR 4		/* the recording's standard error */
-#define CLASS_WAITS 8		/* may block: a pipe, a socket, a terminal */
-#define CLASS_SPECIAL 128	/* the recorder changes what it shows */
-
-/* A record of the log has a head, the words that differ from the record before, and a piece for each argument that the
- * call wrote behind: a word with the argument and the length, and the bytes, filled up to words. The words: address behind
- * the call, result, registers. The first record has all of them. The `calls` module of the `trace` crate reads this. */
-#define WORDS 17
-#define HEAD_OUTPUT (1UL << 17)
-#define HEAD_ERROR (1UL << 18)
-#define HEAD_WRITES 20
-#define HEAD_BYTES 32
-#define PIECE_BYTES 3
-
-struct control {
-	u32 attention;
-	u32 pause;
-	u32 stage;
-	u32 alone;
-	u64 exit;
-	u64 *hook;
-	i64 result;
-	u64 head;
-	u64 count;
-	u64 data;
-	/* SAVED */
-	u64 saved[15];
-	u32 shared_files;
-	u32 unlogged;
-	u8 *classes;
-	u64 proc_device;
-	u64 output_device, output_inode;
-	u64 error_device, error_inode;
-	u64 last[WORDS];
-	u64 end;	/* at replay: how many bytes of the log are to be served */
-};
-
-#define CONTROL ((volatile struct control *)CONTROL_START)
-
-_Static_assert(__builtin_offsetof(struct control, attention) == ATTENTION, "layout");
-_Static_assert(__builtin_offsetof(struct control, pause) == PAUSE, "layout");
-_Static_assert(__builtin_offsetof(struct control, stage) == STAGE, "layout");
-_Static_assert(__builtin_offsetof(struct control, exit) == EXIT, "layout");
-_Static_assert(__builtin_offsetof(struct control, hook) == HOOK, "layout");
-_Static_assert(__builtin_offsetof(struct control, result) == RESULT, "layout");
-_Static_assert(__builtin_offsetof(struct control, saved) == SAVED, "layout");
-_Static_assert(__builtin_offsetof(struct control, last) == LAST, "layout");
-_Static_assert(__builtin_offsetof(struct control, end) == END, "layout");
-
-i64 agent_plain_call(u64 number, u64 a, u64 b, u64 c);
-i64 agent_main_call(void);
-
 #define ERROR_LAST -4095
 
 /* Numbers of the kernel's interface. */
@@ -156,63 +95,62 @@ struct status {
 	u8 rest[116];
 };
 
-static void copy_bytes(void *to, const volatile void *from, u64 bytes)
+/* A call that a thread is about to make. */
+struct request {
+	volatile struct area *area;
+	const struct call *call;
+};
+
+static u64 argument(const struct request *request, int n)
 {
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+	u64 value = request->area->saved[argument_places[n]];
+	return request->call->argument32 >> n & 1 ? (u32)value : value;
 }
 
-/* Where the arguments are among the saved registers. */
-static const u8 places[6] = { 11, 10, 9, 6, 8, 7 };
-
-static u64 argument(const struct call *call, int n)
-{
-	u64 value = CONTROL->saved[places[n]];
-	return call->argument32 >> n & 1 ? (u32)value : value;
-}
-
-static u64 size_of(const struct call *call, const struct out *out, u64 times)
+static u64 size_of(const struct request *request, const struct out *out, u64 times)
 {
 	u64 limit;
 	switch (out->size) {
 	case CONSTANT:
 		return out->bytes;
 	case RETURNED:
-		limit = argument(call, out->limit);
+		limit = argument(request, out->limit);
 		return (times < limit ? times : limit) * out->bytes;
 	case ARGUMENT:
-		return argument(call, out->limit) * out->bytes;
+		return argument(request, out->limit) * out->bytes;
 	case BITS:
-		return (argument(call, out->limit) + 63) / 64 * 8;
+		return (argument(request, out->limit) + 63) / 64 * 8;
 	default:
 		return 0;
 	}
 }
 
 /* The flags of an open-like call. */
-static u64 open_flags(void)
+static u64 open_flags(const struct request *request)
 {
-	switch (CONTROL->saved[14]) {
+	switch (request->area->saved[SYSTEM_CALL_NUMBER]) {
 	case SYS_open:
-		return CONTROL->saved[10];
+		return request->area->saved[10];
 	case SYS_openat:
-		return CONTROL->saved[9];
+		return request->area->saved[9];
 	default:
 		return O_TRUNC;
 	}
 }
 
 /* The class of a descriptor; special when nothing is known of it. */
-static u8 class_of(u64 descriptor)
+static u8 class_of(const struct request *request, u64 descriptor)
 {
-	if ((u32)descriptor >= DESCRIPTORS || !CONTROL->classes || !CONTROL->classes[(u32)descriptor])
+	const u8 *classes = request->area->classes;
+	if ((u32)descriptor >= DESCRIPTORS || !classes || !classes[(u32)descriptor])
 		return CLASS_SPECIAL;
-	return CONTROL->classes[(u32)descriptor];
+	return classes[(u32)descriptor];
 }
 
-static void set_class(u64 descriptor, u8 class)
+static void set_class(const struct request *request, u64 descriptor, u8 class)
 {
-	if ((u32)descriptor < DESCRIPTORS && CONTROL->classes)
-		CONTROL->classes[(u32)descriptor] = class;
+	if ((u32)descriptor < DESCRIPTORS && request->area->classes)
+		request->area->classes[(u32)descriptor] = class;
 }
 
 /* What poll(2) says of a descriptor now: these events, errors, or 0. */
@@ -251,95 +189,135 @@ static u8 class_of_opened(u64 descriptor)
 	return CLASS_FILE;
 }
 
-/* Whether the call may be made here; notes for the record go to `flags`. */
-static int may_call(const struct call *call, u64 *flags)
+/* Whether and how the call may be made here. */
+enum way {
+	REFUSED,	/* not here */
+	HOLDING,	/* with the turn: it waits for nobody, or there is nobody who could wait meanwhile */
+	RELEASING,	/* without the turn */
+};
+
+/* A call that may wait, and one that `ready` says would not. */
+static enum way way_of_waiting(int ready)
+{
+	return ready ? HOLDING : CONTROL->outsiders ? REFUSED : RELEASING;
+}
+
+/* Whether others wait for the turn. Then a call that does not have to wait keeps it; if not, giving it up costs nothing, and
+ * a thread that the call wakes can go on at once. */
+static int turn_is_wanted(void)
+{
+	return CONTROL->outsiders || CONTROL->queued;
+}
+
+/* A call that never waits, but may wake another thread. */
+static enum way way_of_waking(void)
+{
+	return CONTROL->alone || turn_is_wanted() ? HOLDING : RELEASING;
+}
+
+/* A call that waits until one of these events is there. */
+static enum way way_of_transfer(const struct request *request, u16 events)
+{
+	if (CONTROL->alone)
+		return HOLDING;
+	if (!turn_is_wanted())
+		return RELEASING;
+	return way_of_waiting(is_ready(argument(request, 0), events));
+}
+
+/* How the call may be made; notes for the record go to `flags`. */
+static enum way way_of(const struct request *request, u64 *flags)
 {
 	u8 class;
 	u64 command;
-	switch (call->check) {
+	switch (request->call->check) {
 	case PLAIN:
 	case CLOSE:
 	case DUP:
-		return 1;
+		return HOLDING;
 	case BLOCKS:
-		return CONTROL->alone;
+		return way_of_waiting(CONTROL->alone);
 	case READ:
-		class = class_of(argument(call, 0));
+		class = class_of(request, argument(request, 0));
 		if (class & CLASS_SPECIAL)
-			return 0;
-		return class & CLASS_FILE || CONTROL->alone || is_ready(argument(call, 0), POLLIN);
+			return REFUSED;
+		return class & CLASS_FILE ? HOLDING : way_of_transfer(request, POLLIN);
 	case WRITE:
-		class = class_of(argument(call, 0));
+		class = class_of(request, argument(request, 0));
 		if (class & CLASS_SPECIAL || class & CLASS_FILE && CONTROL->shared_files)
-			return 0;
-		*flags = class & CLASS_ERROR ? HEAD_OUTPUT | HEAD_ERROR : class & CLASS_OUTPUT ? HEAD_OUTPUT : 0;
-		if (class & CLASS_FILE || CONTROL->alone)
-			return 1;
-		if (argument(call, 2) > PIPE_BUF)
-			return never_waits(argument(call, 0));
-		return is_ready(argument(call, 0), POLLOUT);
+			return REFUSED;
+		*flags = class & CLASS_ERROR ? 1UL << HEAD_OUTPUT_BIT | 1UL << HEAD_ERROR_BIT
+			: class & CLASS_OUTPUT ? 1UL << HEAD_OUTPUT_BIT : 0;
+		if (class & CLASS_FILE)
+			return HOLDING;
+		if (argument(request, 2) > PIPE_BUF && !CONTROL->alone)
+			return way_of_waiting(never_waits(argument(request, 0)));
+		return way_of_transfer(request, POLLOUT);
 	case RECEIVE:
-		class = class_of(argument(call, 0));
-		if (class & CLASS_SPECIAL || argument(call, 4) || argument(call, 5))
-			return 0;
-		return CONTROL->alone || argument(call, 3) & MSG_DONTWAIT || is_ready(argument(call, 0), POLLIN);
+		class = class_of(request, argument(request, 0));
+		if (class & CLASS_SPECIAL || argument(request, 4) || argument(request, 5))
+			return REFUSED;
+		return argument(request, 3) & MSG_DONTWAIT ? HOLDING : way_of_transfer(request, POLLIN);
 	case OPEN:
 		/* It may cut off a file that is mapped shared. */
-		return !CONTROL->shared_files || !(open_flags() & O_TRUNC);
+		return CONTROL->shared_files && open_flags(request) & O_TRUNC ? REFUSED : HOLDING;
 	case FCNTL:
-		command = argument(call, 1);
-		return command <= F_SETFL || command == F_DUPFD_CLOEXEC;
+		command = argument(request, 1);
+		return command <= F_SETFL || command == F_DUPFD_CLOEXEC ? HOLDING : REFUSED;
 	case IOCTL:
-		command = argument(call, 1);
+		command = argument(request, 1);
 		return command == TCGETS || command == TIOCGWINSZ || command == FIONREAD
-			|| command == FIONCLEX || command == FIOCLEX;
+			|| command == FIONCLEX || command == FIOCLEX ? HOLDING : REFUSED;
 	case PRLIMIT:
-		return argument(call, 2) == 0;
+		return argument(request, 2) ? REFUSED : HOLDING;
 	case FUTEX:
-		command = argument(call, 1) & FUTEX_COMMAND;
+		command = argument(request, 1) & FUTEX_COMMAND;
 		if (command == FUTEX_WAKE || command == FUTEX_WAKE_BITSET)
-			return 1;
-		return CONTROL->alone && (command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET);
+			return way_of_waking();
+		if (command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET)
+			return way_of_waiting(CONTROL->alone);
+		return REFUSED;
 	case POLL:
-		return CONTROL->alone || (u32)argument(call, 2) == 0
-			|| agent_plain_call(SYS_poll, argument(call, 0), argument(call, 1), 0) > 0;
+		return way_of_waiting(CONTROL->alone || (u32)argument(request, 2) == 0 || turn_is_wanted()
+			&& agent_plain_call(SYS_poll, argument(request, 0), argument(request, 1), 0) > 0);
 	case EPOLL:
 		/* An epoll instance that would report something is itself ready for reading. */
-		return CONTROL->alone || (u32)argument(call, 3) == 0 || poll_now(argument(call, 0), POLLIN);
+		return way_of_waiting(CONTROL->alone || (u32)argument(request, 3) == 0 || turn_is_wanted()
+			&& poll_now(argument(request, 0), POLLIN));
 	default:
-		return 0;
+		return REFUSED;
 	}
 }
 
 /* Keeps the classes of descriptors up to date. */
-static void note(const struct call *call, i64 result)
+static void note(const struct request *request, i64 result)
 {
 	u64 command;
-	switch (call->check) {
+	switch (request->call->check) {
 	case OPEN:
 		if (result >= 0)
-			set_class(result, class_of_opened(result));
+			set_class(request, result, class_of_opened(result));
 		break;
 	case CLOSE:
-		set_class(argument(call, 0), 0);
+		set_class(request, argument(request, 0), 0);
 		break;
 	case DUP:
 		if (result >= 0)
-			set_class(result, 0);
+			set_class(request, result, 0);
 		break;
 	case FCNTL:
-		command = argument(call, 1);
+		command = argument(request, 1);
 		if (result >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))
-			set_class(result, 0);
+			set_class(request, result, 0);
 		break;
 	}
 }
 
-static struct out ioctl_out(const struct call *call)
+static struct out ioctl_out(const struct request *request)
 {
 	static const struct out nothing;
 	struct out out = { CONSTANT, 2, 0, 0, 0 };
-	switch (argument(call, 1)) {
+	switch (argument(request, 1)) {
 	case TCGETS:
 		out.bytes = 36;
 		return out;
@@ -354,104 +332,74 @@ static struct out ioctl_out(const struct call *call)
 	}
 }
 
-/* At replay: gives the call what the log says. 0: it is not the next in the log, or nothing is left. */
-static long serve(void)
-{
-	volatile struct control *control = CONTROL;
-	u64 head = control->head;
-	if (head >= control->end)
-		return 0;
-	const u64 *from = (const u64 *)(LOG_START + head);
-	u64 record = *from++;
-	for (int n = 0; n < WORDS; n++) {
-		if (record >> n & 1)
-			control->last[n] = *from++;
-		if (n == 0 && control->last[n] != control->hook[HOOK_NEXT / 8])
-			return 0;
-		if (n > 1 && control->last[n] != control->saved[n - 2])
-			return 0;
-	}
-	for (u64 n = record >> HEAD_WRITES & 15; n; n--) {
-		u64 piece = *from++, bytes = piece >> PIECE_BYTES;
-		copy_bytes((void *)control->saved[places[piece & 7]], from, bytes);
-		from += (bytes + 7) / 8;
-	}
-	control->result = control->last[1];
-	control->count++;
-	control->head = head + (record >> HEAD_BYTES);
-	control->stage = STAGE_AFTER;
-	if (control->head >= control->end)
-		control->pause = 1;
-	return 1;
-}
-
 /* Makes the call that the saved registers ask for. 0: the recorder has to. */
-long agent_call(void)
+long agent_call(volatile struct area *area)
 {
 	volatile struct control *control = CONTROL;
 	if (control->end)
-		return serve();
-	u64 number = control->saved[14];
+		return serve(area);
+	u64 number = area->saved[SYSTEM_CALL_NUMBER];
 	if (control->attention || number >= CALLS)
 		return 0;
-	const struct call *call = &calls[number];
+	const struct request request = { area, &calls[number] };
+	const struct call *call = request.call;
 	if (call->check == NOT_HANDLED)
 		return 0;
 	struct out outs[4];
-	u64 most = 8 + 8 * WORDS;
+	u64 most = RECORD_BYTES;
 	for (int n = 0; n < 4; n++) {
 		outs[n] = call->outs[n];
 		if (n == 0 && call->check == IOCTL)
-			outs[0] = ioctl_out(call);
-		if (outs[n].size && argument(call, outs[n].argument)) {
-			u64 bytes = size_of(call, &outs[n], -1UL);
+			outs[0] = ioctl_out(&request);
+		if (outs[n].size && argument(&request, outs[n].argument)) {
+			u64 bytes = size_of(&request, &outs[n], -1UL);
 			if (bytes > LOG_BYTES)
 				return 0;
 			most += 8 + bytes + 8;
 		}
 	}
-	u64 head = control->head;
-	u64 flags = 0;
-	if (head + most > LOG_BYTES || !may_call(call, &flags))
+	/* Another thread's entry may come before the record. */
+	if (control->head + control->reserved + most + RECORD_BYTES > LOG_BYTES)
 		return 0;
-
-	i64 result = agent_main_call();
-	control->result = result;
-	note(call, result);
+	u64 flags = 0;
+	enum way way = way_of(&request, &flags);
+	if (way == REFUSED)
+		return 0;
+	if (way == RELEASING) {
+		area->reserved = most + RECORD_BYTES;
+		control->reserved += area->reserved;
+		give_up_turn(area);
+	}
+	i64 result = agent_main_call(area);
+	area->result = result;
+	if (way == RELEASING) {
+		take_turn(area);
+		control->reserved -= area->reserved;
+		area->reserved = 0;
+	}
+	note(&request, result);
 	if (result == -EFAULT) {
 		/* How much was written, nobody says: the recorder looks. */
-		control->unlogged = 1;
+		area->unlogged = 1;
 		control->pause = 1;
 		return 1;
 	}
-	u64 *to = (u64 *)(LOG_START + head), *first = to++;
-	u64 changed = 0, writes = 0, data = 0;
-	for (int n = 0; n < WORDS; n++) {
-		u64 word = n == 0 ? control->hook[HOOK_NEXT / 8] : n == 1 ? result : control->saved[n - 2];
-		if (word != control->last[n] || head == 0) {
-			control->last[n] = *to++ = word;
-			changed |= 1UL << n;
-		}
-	}
+	u64 *to = begin_record(area, area->announced ? 1UL << HEAD_RETURN_BIT : 0), writes = 0;
 	for (int n = 0; n < 4; n++) {
 		if (!outs[n].size)
 			continue;
-		u64 address = argument(call, outs[n].argument);
+		u64 address = argument(&request, outs[n].argument);
 		if (!address || (result < 0 && result >= ERROR_LAST && !outs[n].always))
 			continue;
-		u64 bytes = size_of(call, &outs[n], result < 0 ? 0 : result);
+		u64 bytes = size_of(&request, &outs[n], result < 0 ? 0 : result);
 		if (!bytes)
 			continue;
-		*to++ = outs[n].argument | bytes << PIECE_BYTES;
+		*to++ = outs[n].argument | bytes << PIECE_BYTES_SHIFT;
 		copy_bytes(to, (void *)address, bytes);
 		to += (bytes + 7) / 8;
-		data += bytes;
 		writes++;
 	}
-	u64 at = (u64)to - LOG_START;
-	*first = changed | (result > 0 ? flags : 0) | writes << HEAD_WRITES | (at - head) << HEAD_BYTES;
-	control->data += data;
-	control->count++;
-	control->head = at;
+	area->announced = 0;
+	end_record(to, result > 0 ? flags : 0, writes);
 	return 1;
 }

@@ -4,6 +4,7 @@
 //! memory. `layout.h` of the agent describes the same format; its records go to disk as they are.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -23,10 +24,16 @@ const WORDS: usize = RECORD_WORDS;
 const CHANGED: u64 = (1 << WORDS) - 1;
 const OUTPUT: u64 = 1 << 17;
 const ERROR: u64 = 1 << 18;
+const ENTRY: u64 = 1 << 19;
+const RETURN: u64 = 1 << 23;
 
 /// Where in a head the number of writes is, and its width.
 const WRITES_SHIFT: u32 = 20;
-const WRITES_MASK: u64 = 0xf;
+const WRITES_MASK: u64 = 7;
+
+/// Where in a head it says whose record it is.
+const AREA_SHIFT: u32 = 24;
+const AREA_MASK: u64 = 0xff;
 
 /// Where the arguments are among the registers of a record.
 const ARGUMENTS: [usize; 6] = [11, 10, 9, 6, 8, 7];
@@ -65,6 +72,64 @@ impl CallsContext {
     }
 }
 
+/// What of a call a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it: no other thread ran while it was made.
+    Whole,
+    /// That the thread has entered it.
+    Entry,
+    /// The rest of it.
+    Return,
+}
+
+/// A piece of the agent's log that one thread wrote: either only whole calls, or a single record that is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPiece {
+    /// Index of the thread's area.
+    pub area: usize,
+    /// Where its records are.
+    pub range: Range<usize>,
+    /// How many they are.
+    pub count: u64,
+    /// How much the calls wrote to memory, in bytes.
+    pub data: u64,
+}
+
+/// Divides the agent's log by threads. `None` where the bytes are no records.
+pub fn pieces_of_log(bytes: &[u8]) -> Option<Vec<LogPiece>> {
+    let mut pieces: Vec<LogPiece> = Vec::new();
+    let mut last = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let head = word(at)?;
+        let end = at.checked_add((head >> 32) as usize).filter(|end| *end > at && *end <= bytes.len())?;
+        let mut piece_at = at + 8 + 8 * (head & CHANGED).count_ones() as usize;
+        let mut data = 0;
+        for _ in 0..head >> WRITES_SHIFT & WRITES_MASK {
+            let len = word(piece_at)? >> 3;
+            data += len;
+            piece_at = piece_at
+                .checked_add(usize::try_from(len).ok()?.checked_next_multiple_of(8)?)?
+                .checked_add(8)?;
+        }
+        let area = (head >> AREA_SHIFT & AREA_MASK) as usize;
+        let kind = (area, head & (ENTRY | RETURN));
+        match pieces.last_mut().filter(|_| last == Some(kind) && kind.1 == 0) {
+            Some(piece) => {
+                piece.range.end = end;
+                piece.count += 1;
+                piece.data += data;
+            }
+            None => pieces.push(LogPiece { area, range: at..end, count: 1, data }),
+        }
+        last = Some(kind);
+        at = end;
+    }
+    Some(pieces)
+}
+
 /// One call of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
@@ -74,6 +139,8 @@ pub(crate) struct Call {
     pub result: i64,
     /// The registers at its entry.
     pub saved: [u64; SAVED_REGISTERS],
+    /// What of it the record is about.
+    pub part: Part,
     /// It wrote to the standard output (false) or error (true) of the recording.
     pub output: Option<bool>,
     /// Address, and where the bytes are among the records: offset and length.
@@ -114,7 +181,12 @@ impl Records {
         }
         self.at = end;
         let output = (head & OUTPUT != 0).then_some(head & ERROR != 0);
-        Some(Call { rip, result: result as i64, saved: *saved, output, writes })
+        let part = match head & (ENTRY | RETURN) {
+            0 => Part::Whole,
+            ENTRY => Part::Entry,
+            _ => Part::Return,
+        };
+        Some(Call { rip, result: result as i64, saved: *saved, part, output, writes })
     }
 
     /// All bytes have been read.
@@ -131,7 +203,11 @@ impl Call {
             thread: context.thread,
             time_ns,
             registers: registers_at_entry(&self.saved, self.rip, &context.segments),
-            kind: EventKind::Syscall { result: self.result, writes, effect },
+            kind: match self.part {
+                Part::Whole => EventKind::Syscall { result: self.result, writes, effect },
+                Part::Entry => EventKind::SyscallEnter,
+                Part::Return => EventKind::SyscallExit { result: self.result, writes, effect },
+            },
         }
     }
 }
@@ -219,7 +295,7 @@ impl CallsRun {
     }
 
     /// The records of these events, and the words that the first of them differs from.
-    pub fn records(&self, events: std::ops::Range<u64>) -> Option<([u64; RECORD_WORDS], &[u8])> {
+    pub fn records(&self, events: Range<u64>) -> Option<([u64; RECORD_WORDS], &[u8])> {
         let begin = self.calls().records_at(events.start.checked_sub(self.first)?)?;
         let end = self.calls().records_at(events.end.checked_sub(self.first)?)?;
         Some((begin.words, self.calls().bytes.get(begin.at..end.at)?))
@@ -361,6 +437,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_divided_by_threads() {
+        let record = |area: u64, kind: u64| {
+            let words = (0..17).flat_map(|word: u64| word.to_le_bytes());
+            let head = ((1u64 << 17) - 1) | kind | area << 24 | (8 + 17 * 8) << 32;
+            head.to_le_bytes().into_iter().chain(words).collect::<Vec<u8>>()
+        };
+        let (entry, back) = (1 << 19, 1 << 23);
+        let log = [(0, 0), (0, 0), (0, entry), (1, back), (1, 0), (0, back), (0, 0)];
+        let bytes: Vec<u8> = log.into_iter().flat_map(|(area, kind)| record(area, kind)).collect();
+        let pieces = super::pieces_of_log(&bytes).expect("a log");
+        let found: Vec<(usize, u64)> = pieces.iter().map(|piece| (piece.area, piece.count)).collect();
+        assert_eq!(found, [(0, 2), (0, 1), (1, 1), (1, 1), (0, 1), (0, 1)]);
+        assert_eq!(pieces.last().map(|piece| piece.range.end), Some(bytes.len()));
+        assert!(super::pieces_of_log(&bytes[..bytes.len() - 1]).is_none());
+    }
+
+    #[test]
     fn spoilt_records_are_refused() {
         let good = log(3);
         for at in 0..good.len() {
@@ -369,6 +462,7 @@ mod tests {
                 bytes[at] ^= 1 << bit;
                 let mut records = Records::default();
                 while records.next(&bytes).is_some() {}
+                let _ = super::pieces_of_log(&bytes);
             }
             assert!(Calls::decode(&Calls::encode(&context(), &good[..at]), 3).is_none());
         }

@@ -24,7 +24,9 @@ mod store;
 mod writer;
 
 pub use block::{BLOCK_RAW_BYTES_MAX, DATA_PIECE_BYTES_MAX};
-pub use calls::{CallsContext, CallsRun, RECORD_WORDS, SAVED_REGISTERS, registers_at_entry};
+pub use calls::{
+    CallsContext, CallsRun, LogPiece, RECORD_WORDS, SAVED_REGISTERS, pieces_of_log, registers_at_entry,
+};
 pub use directory::{TraceDirectory, default_root, list, remove, resolve, users_root};
 pub use event::{
     DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,

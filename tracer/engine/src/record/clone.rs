@@ -48,6 +48,9 @@ impl Recorder {
         if let Some(agent) = self.agent.as_mut().filter(|_| process == child) {
             agent.begin_process(child, Some(self.tasks[&parent].process));
         }
+        if let Some(agent) = &mut self.agent {
+            agent.begin_thread(child);
+        }
         let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
         task.boundary = Some(Boundary::unique(registers));
         task.segments = registers;
@@ -107,7 +110,9 @@ impl Recorder {
         let (space, clear_tid, phase) = (task.space, task.clear_tid, task.phase);
         let boundary = task.boundary;
         let moved = !boundary.is_some_and(|boundary| boundary.holds(&registers));
-        if phase == Phase::User && moved && self.current == Some(thread) {
+        let in_call =
+            phase == Phase::Kernel || self.agent.as_ref().is_some_and(|agent| agent.is_announced(thread));
+        if !in_call && moved && self.current == Some(thread) {
             // It was killed between two inputs.
             self.record_point(thread, &registers)?;
         }
@@ -146,8 +151,9 @@ impl Recorder {
             agent.end_process(ended.process);
         }
         self.leave_space(space);
-        if self.current == Some(thread) {
-            self.current = None;
+        self.end_turn(thread);
+        if let Some(agent) = &mut self.agent {
+            agent.end_thread(thread);
         }
         Ok(())
     }
@@ -218,6 +224,9 @@ impl Recorder {
             let keep_root_status = self.root_status;
             self.record_exit(leader, registers, 0, Vec::new())?;
             self.root_status = keep_root_status;
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.rename_thread(former, leader);
         }
         let mut task = self.tasks.remove(&former).expect("it was just found");
         task.thread = leader;

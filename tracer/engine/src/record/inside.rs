@@ -3,6 +3,9 @@
 //! Nobody but the recorder may see them there: a signal has to find the program at its own addresses, and the turn passes
 //! only between two inputs. So a thread that is stopped inside is brought out first, either to the call, not yet made, or
 //! behind it.
+//!
+//! A thread that makes its call without the turn may be stopped there too. Before it is brought out it gets the turn
+//! ([`super::turn`]); what was written to the log meanwhile decides whether its call is one event or two.
 
 use agent::stage;
 use patch::Hook;
@@ -17,6 +20,9 @@ use crate::sys::ptrace::{self, Resume, Wait};
 
 /// How many stops may come before a thread is out of the agent.
 const STOPS_MAX: usize = 256;
+
+/// The kernel's `ERESTARTNOINTR` (`include/linux/errno.h`): the call is begun again in any case.
+const BEGIN_AGAIN: i64 = -513;
 
 /// Where a thread was that has been brought out of the agent.
 pub(super) enum Inside {
@@ -54,7 +60,9 @@ impl Recorder {
         {
             return Ok(Inside::Elsewhere(stop));
         }
+        let announced = self.agent.as_ref().is_some_and(|agent| agent.is_announced(thread));
         match self.stage(thread)? {
+            stage::BEFORE if announced => Ok(Inside::Interrupted),
             stage::BEFORE => self.begin_again_outside(thread).map(|()| Inside::Before),
             stage::CALL => Ok(Inside::Interrupted),
             _ => self.pass_behind(thread),
@@ -65,7 +73,7 @@ impl Recorder {
     fn stage(&mut self, thread: i32) -> Result<u32, TracerError> {
         let raw = self.raw_registers(thread)?;
         let Some(agent) = &self.agent else { return Ok(stage::BEFORE) };
-        Ok(match agent.stage() {
+        Ok(match agent.stage(thread) {
             stage::CALL if raw.rip == agent::MAIN_INSTRUCTION => stage::BEFORE,
             stage::CALL if raw.rip == agent::MAIN_RETURN && RESTARTS.contains(&(raw.rax as i64)) => {
                 stage::CALL
@@ -92,11 +100,11 @@ impl Recorder {
         let entry = self.entry_registers(thread, &hook)?;
         let Some(agent) = &self.agent else { return Ok(Inside::Outside) };
         agent.set_pause(false);
-        let result = agent.result();
-        let unlogged = agent.take_unlogged();
+        let result = agent.result(thread);
+        let unlogged = agent.take_unlogged(thread);
         let own = Registers { rax: result as u64, ..entry };
         self.set_raw_registers(thread, &Registers { rip: hook.continuation, ..own })?;
-        self.drain(thread)?;
+        self.drain()?;
         if unlogged {
             let task = self.task(thread);
             (task.entry, task.call) = (entry, entry.orig_rax);
@@ -120,9 +128,10 @@ impl Recorder {
 
     /// Records the return of a call that the agent made and did not log.
     pub(super) fn return_unlogged(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let announced = self.agent.as_ref().is_some_and(|agent| agent.bring_out(thread));
         let task = self.task(thread);
         task.phase = Phase::Kernel;
-        task.announced = false;
+        task.announced = announced;
         task.intervention = Intervention::None;
         self.syscall_exit(thread)
     }
@@ -130,12 +139,18 @@ impl Recorder {
     /// Records that the call was interrupted, and puts the thread where the kernel would have it then: behind the call's
     /// own instruction, for a signal to be delivered or the call to be begun again.
     pub(super) fn interrupted_inside(&mut self, thread: i32) -> Result<(), TracerError> {
-        self.drain(thread)?;
+        self.drain()?;
         let raw = self.raw_registers(thread)?;
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
-        let own = Registers { rax: raw.rax, ..entry };
-        let kind = EventKind::Syscall { result: raw.rax as i64, writes: Vec::new(), effect: NO_EFFECT };
+        let interrupted = raw.rip == agent::MAIN_RETURN && RESTARTS.contains(&(raw.rax as i64));
+        let result = if interrupted { raw.rax as i64 } else { BEGIN_AGAIN };
+        let own = Registers { rax: result as u64, ..entry };
+        let (writes, effect) = (Vec::new(), NO_EFFECT);
+        let kind = match self.agent.as_ref().is_some_and(|agent| agent.bring_out(thread)) {
+            true => EventKind::SyscallExit { result, writes, effect },
+            false => EventKind::Syscall { result, writes, effect },
+        };
         self.event(thread, entry, kind)?;
         self.set_raw_registers(thread, &own)?;
         let task = self.task(thread);
@@ -151,6 +166,9 @@ impl Recorder {
     pub(super) fn begin_again_outside(&mut self, thread: i32) -> Result<(), TracerError> {
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
+        if let Some(agent) = &self.agent {
+            agent.bring_out(thread);
+        }
         let at_call = Registers { rip: hook.traced, rax: entry.orig_rax, orig_rax: u64::MAX, ..entry };
         self.set_raw_registers(thread, &at_call)
     }
@@ -163,12 +181,20 @@ impl Recorder {
         }
         let hook = self.entered_hook(thread)?;
         let entry = self.entry_registers(thread, &hook)?;
-        Ok(Registers { rip: hook.site, rax: entry.orig_rax, ..entry })
+        let announced = self.agent.as_ref().is_some_and(|agent| agent.is_announced(thread));
+        Ok(if announced { entry } else { Registers { rip: hook.site, rax: entry.orig_rax, ..entry } })
+    }
+
+    /// The registers at the entry of the call that a thread makes without the turn.
+    pub(super) fn entry_inside(&self, thread: i32) -> Result<Registers, TracerError> {
+        let hook = self.entered_hook(thread)?;
+        let saved = self.agent.as_ref().map_or_else(Default::default, |agent| agent.saved(thread));
+        Ok(registers_at_entry(&saved, hook.site + 2, &self.tasks[&thread].segments))
     }
 
     /// The hook through which the running thread has entered the agent.
     fn entered_hook(&self, thread: i32) -> Result<Hook, TracerError> {
-        let address = self.agent.as_ref().map_or(0, super::agent::Agent::hook);
+        let address = self.agent.as_ref().map_or(0, |agent| agent.hook(thread));
         let hooks = &self.hooks_of(thread);
         hooks
             .of_trampoline(address)
@@ -179,7 +205,7 @@ impl Recorder {
     /// The program's registers at the entry of the call.
     fn entry_registers(&self, thread: i32, hook: &Hook) -> Result<Registers, TracerError> {
         let raw = self.raw_registers(thread)?;
-        let saved = self.agent.as_ref().map_or_else(Default::default, super::agent::Agent::saved);
+        let saved = self.agent.as_ref().map_or_else(Default::default, |agent| agent.saved(thread));
         Ok(registers_at_entry(&saved, hook.site + 2, &raw))
     }
 

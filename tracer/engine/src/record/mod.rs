@@ -25,6 +25,7 @@ pub(crate) mod point;
 mod signals;
 mod syscall;
 mod task;
+mod turn;
 mod written;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -39,28 +40,17 @@ use trace::{
     SharedObject, SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
 };
 
-use self::agent::{Agent, Orders};
+use self::agent::Agent;
 use self::hooks::{Hooks, KnownSites};
 use self::task::{Intervention, Phase, Space, Status, Task};
+use self::turn::SLICE;
 use crate::TracerError;
 use crate::sys::memory::Memory;
-use crate::sys::ptrace::{self, Resume, Wait};
+use crate::sys::ptrace::{self, Wait};
 use crate::sys::{machine, process, signal};
-
-/// How long a thread may run while others wait for their turn.
-const SLICE: Duration = Duration::from_millis(10);
 
 /// A forced point at the end of a slice comes no sooner than this many times the cost of the last one after it.
 const POINT_COST_FACTOR: u32 = 100;
-
-/// How long records stay in the agent's log while the program makes calls.
-const LOG_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long a thread whose time is over is waited for to make a call.
-const CALL_WAIT: Duration = Duration::from_micros(200);
-
-/// How long a thread in a call may be in a short, uninterruptible wait before others get their turn.
-const BRIEF_WAIT: Duration = Duration::from_millis(5);
 
 /// What to record, and where to.
 pub struct RecordOptions {
@@ -116,6 +106,10 @@ pub(crate) struct Recorder {
     /// The thread whose turn it is.
     current: Option<i32>,
     slice_end: Instant,
+    /// How often threads inside had passed the turn on when that was looked at last.
+    turns: u64,
+    /// The last turn went to a thread inside.
+    inside_last: bool,
     /// Stops of threads whose creation has not been seen yet.
     early: HashMap<i32, Wait>,
     root: i32,
@@ -146,7 +140,7 @@ enum Next {
     GoOn,
     /// It stays in a group stop.
     GroupStop,
-    /// It has ended.
+    /// It has ended, or goes on without the turn.
     Gone,
 }
 
@@ -186,9 +180,11 @@ impl Recorder {
             tasks: BTreeMap::new(),
             spaces: HashMap::new(),
             next_space: 0,
-            ready: VecDeque::new(),
-            current: Some(root),
+            ready: VecDeque::from([root]),
+            current: None,
             slice_end: Instant::now() + SLICE,
+            turns: 0,
+            inside_last: false,
             early: HashMap::new(),
             root,
             root_status: None,
@@ -216,6 +212,7 @@ impl Recorder {
         match Agent::create(&self.directory) {
             Ok(mut agent) => {
                 agent.begin_process(self.root, None);
+                agent.begin_thread(self.root);
                 self.agent = Some(agent);
             }
             Err(error) => self.warn(format!("every system call stops the program, which is slow: {error}")),
@@ -225,6 +222,7 @@ impl Recorder {
     /// Runs the program to its end.
     fn run(mut self) -> Result<Recorded, TracerError> {
         while !self.tasks.is_empty() {
+            self.follow_turn();
             match self.current {
                 Some(thread) => self.turn(thread)?,
                 None => self.choose()?,
@@ -243,240 +241,44 @@ impl Recorder {
         Ok(Recorded { directory: self.directory, status, events, warnings: self.warnings })
     }
 
-    /// Gives the turn to the first thread that waits for it, or waits until there is one.
-    fn choose(&mut self) -> Result<(), TracerError> {
-        while let Some(thread) = self.ready.pop_front() {
-            if self.tasks.get(&thread).is_some_and(Task::is_ready) {
-                self.current = Some(thread);
-                self.slice_end = Instant::now() + SLICE;
-                return Ok(());
-            }
-        }
-        self.wait_for_stop(None).map(drop)
-    }
-
-    /// Deals with the stop of the thread whose turn it is, or waits for one.
-    fn turn(&mut self, thread: i32) -> Result<(), TracerError> {
-        let Some(task) = self.tasks.get(&thread) else {
-            self.current = None;
-            return Ok(());
-        };
-        match task.status {
-            Status::Stopped(stop) => {
-                let next = self.process(thread, stop)?;
-                self.go_on(thread, next)
-            }
-            Status::Parked => self.resume(thread, 0),
-            Status::GroupStopped => {
-                self.current = None;
-                Ok(())
-            }
-            Status::Running => self.wait_while_running(thread),
-        }
-    }
-
-    fn go_on(&mut self, thread: i32, next: Next) -> Result<(), TracerError> {
-        match next {
-            Next::Gone => {
-                self.current = None;
-                Ok(())
-            }
-            Next::GroupStop => {
-                self.task(thread).status = Status::GroupStopped;
-                self.current = None;
-                ptrace::resume(thread, Resume::Listen, 0).or_else(gone_is_fine)?;
-                self.stop_with_the_program();
-                Ok(())
-            }
-            Next::GoOn => self.resume(thread, 0),
-            Next::Resume(signal) => {
-                let task = self.task(thread);
-                let at_boundary = task.phase == Phase::User && signal == 0;
-                if at_boundary && self.others_ready() && Instant::now() >= self.slice_end {
-                    self.task(thread).status = Status::Parked;
-                    self.yield_turn(thread);
-                    return Ok(());
-                }
-                self.resume(thread, signal)
-            }
-        }
-    }
-
-    fn yield_turn(&mut self, thread: i32) {
-        self.ready.push_back(thread);
-        self.current = None;
-    }
-
-    /// The program is stopped as a job: so is this process, for the shell that waits for it.
-    fn stop_with_the_program(&mut self) {
-        if self.tasks.values().all(|task| task.status == Status::GroupStopped) {
-            signal::stop_self();
-        }
-    }
-
-    fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
-        if self.tasks[&thread].phase == Phase::User {
-            if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
-                self.replace(thread).or_else(gone_is_fine_too)?;
-            }
-            self.give_orders(thread);
-        }
-        let task = self.task(thread);
-        task.status = Status::Running;
-        // The safety net stops calls at their entry; the return has to be asked for.
-        let how = if task.phase == Phase::User && task.netted { Resume::Continue } else { Resume::Syscall };
-        ptrace::resume(thread, how, signal).or_else(gone_is_fine)?;
-        Ok(())
-    }
-
-    /// Tells the agent what the thread may do.
-    fn give_orders(&mut self, thread: i32) {
-        if self.agent.is_none() {
-            return;
-        }
-        let slice_over = self.others_ready() && Instant::now() >= self.slice_end;
-        let task = &self.tasks[&thread];
-        let orders = Orders {
-            attention: !task.netted || !task.pending.is_empty() || task.interrupted || slice_over,
-            alone: self.tasks.len() == 1,
-            shared_files: !self.shared.is_empty(),
-            process: task.process,
-        };
-        if let Some(agent) = &mut self.agent {
-            agent.give_orders(&orders);
-        }
-    }
-
-    /// Makes events of what the agent has logged. The running thread is in a stop, and not in the midst of a record.
-    fn drain(&mut self, thread: i32) -> Result<(), TracerError> {
-        let Some(batch) = self.agent.as_mut().and_then(Agent::take) else { return Ok(()) };
+    /// Makes events of what the agent has logged. No thread has the turn, or the one that has is in a stop, and not in the
+    /// midst of a record.
+    fn drain(&mut self) -> Result<(), TracerError> {
+        let Some(bytes) = self.agent.as_mut().and_then(Agent::take) else { return Ok(()) };
+        let spoilt = TracerError::Inconsistent("the program has written into the memory of its recorder");
+        let Some(pieces) = trace::pieces_of_log(&bytes) else { return Err(spoilt) };
         let now = self.now();
-        let task = self.task(thread);
-        // It has been elsewhere since.
-        task.boundary = None;
-        let context = CallsContext {
-            space: task.space,
-            thread: task.id(),
-            segments: task.segments,
-            times_ns: (self.drained_ns.min(now), now),
-        };
-        self.drained_ns = now;
-        self.writer.calls(context, batch.bytes, batch.count, batch.data)?;
+        let begin = std::mem::replace(&mut self.drained_ns, now).min(now);
+        let total: u64 = pieces.iter().map(|piece| piece.count).sum();
+        let mut passed = 0;
+        for piece in pieces {
+            let time = |passed: u64| begin + (now - begin) / total * passed;
+            let times_ns = (time(passed), time(passed + piece.count));
+            passed += piece.count;
+            let thread = self.agent.as_ref().and_then(|agent| agent.thread_of(piece.area));
+            let Some(task) = thread.and_then(|thread| self.tasks.get_mut(&thread)) else {
+                return Err(spoilt);
+            };
+            // It has been elsewhere since.
+            task.boundary = None;
+            let (space, thread, segments) = (task.space, task.id(), task.segments);
+            let context = CallsContext { space, thread, segments, times_ns };
+            self.writer.calls(context, bytes[piece.range].to_vec(), piece.count, piece.data)?;
+        }
         Ok(())
     }
 
-    fn wait_while_running(&mut self, thread: i32) -> Result<(), TracerError> {
-        let others = self.others_ready();
-        let task = &self.tasks[&thread];
-        match task.phase {
-            Phase::Kernel if others => self.wait_for_call(thread),
-            Phase::Kernel => self.wait_for_stop(None).map(drop),
-            Phase::User => {
-                let slice = others.then_some(self.slice_end);
-                let point = [slice, task.deadline].into_iter().flatten().min();
-                let flush = self.agent.is_some().then(|| Instant::now() + LOG_INTERVAL);
-                let limit = [point, flush].into_iter().flatten().min();
-                if self.wait_for_stop(limit)? || self.tasks[&thread].status != Status::Running {
-                    return Ok(());
-                }
-                if point.is_none_or(|point| Instant::now() < point) {
-                    // What is in the log would be lost with the recorder.
-                    self.agent.iter().filter(|agent| agent.has_records()).for_each(Agent::ask_for_stop);
-                    return Ok(());
-                }
-                if let Some(agent) = &self.agent {
-                    // The next call may come soon, and costs less than a point.
-                    agent.ask_for_stop();
-                    let limit = Some(Instant::now() + CALL_WAIT);
-                    if self.wait_for_stop(limit)? || self.tasks[&thread].status != Status::Running {
-                        return Ok(());
-                    }
-                }
-                self.force_point(thread)
-            }
-        }
-    }
-
-    /// Waits for a call to return while others wait for their turn: if it sleeps, they get it.
-    fn wait_for_call(&mut self, thread: i32) -> Result<(), TracerError> {
-        let row = syscalls::lookup(self.tasks[&thread].entry.orig_rax);
-        let may_block = row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain));
-        let since = Instant::now();
-        loop {
-            if let Some((stopped, stop)) =
-                ptrace::poll(-1).map_err(TracerError::system("wait for the program"))?
-            {
-                self.arrived(stopped, stop)?;
-                if stopped == thread || self.current != Some(thread) {
-                    return Ok(());
-                }
-                continue;
-            }
-            let sleeps = match process::state(thread) {
-                Some(b'S') => true,
-                Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
-                _ => false,
-            };
-            if sleeps {
-                self.announce(thread)?;
-                self.current = None;
-                return Ok(());
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    /// Records that a thread is in a call, if the trace does not say so yet.
-    fn announce(&mut self, thread: i32) -> Result<(), TracerError> {
-        let task = self.task(thread);
-        if task.announced {
+    /// Records that the thread that had the turn last has entered its call, before another goes on.
+    fn announce_left(&mut self, next: i32) -> Result<(), TracerError> {
+        let Some(left) = self.agent.as_ref().and_then(Agent::left).filter(|left| *left != next) else {
             return Ok(());
-        }
-        task.announced = true;
-        let entry = task.entry;
-        self.event(thread, entry, EventKind::SyscallEnter)
-    }
-
-    /// Waits for any stop; false when the time is over first.
-    fn wait_for_stop(&mut self, limit: Option<Instant>) -> Result<bool, TracerError> {
-        let failed = TracerError::system("wait for the program");
-        let (thread, stop) = match limit {
-            None => ptrace::wait(-1).map_err(failed)?,
-            Some(limit) => loop {
-                if let Some(found) = ptrace::poll(-1).map_err(&failed)? {
-                    break found;
-                }
-                let left = limit.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(false);
-                }
-                signal::wait_child(left);
-            },
         };
-        self.arrived(thread, stop)?;
-        Ok(true)
-    }
-
-    /// Notes a stop that waitpid(2) has reported.
-    fn arrived(&mut self, thread: i32, stop: Wait) -> Result<(), TracerError> {
-        if stop == Wait::Event(libc::PTRACE_EVENT_EXEC) {
-            self.take_over_leader(thread)?;
-        }
-        if let Wait::Ended(status) = stop {
-            return self.ended(thread, status);
-        }
-        let is_current = self.current == Some(thread);
-        match self.tasks.get_mut(&thread) {
-            Some(task) => {
-                task.status = Status::Stopped(stop);
-                if !is_current {
-                    self.ready.push_back(thread);
-                }
-            }
-            None => {
-                self.early.insert(thread, stop);
-            }
-        }
+        self.drain()?;
+        let entry = self.entry_inside(left)?;
+        let task = self.task(left);
+        task.boundary = None;
+        self.event(left, entry, EventKind::SyscallEnter)?;
+        self.agent.iter().for_each(|agent| agent.forget_left(true));
         Ok(())
     }
 
@@ -484,7 +286,7 @@ impl Recorder {
     fn process(&mut self, thread: i32, stop: Wait) -> Result<Next, TracerError> {
         if matches!(stop, Wait::Syscall | Wait::Event(_)) {
             // In other stops it may be in the midst of a record.
-            self.drain(thread)?;
+            self.drain()?;
         }
         let result = match stop {
             Wait::Syscall if self.task(thread).phase == Phase::User => self.syscall_entry(thread),
@@ -520,18 +322,6 @@ impl Recorder {
             Some(Status::Stopped(stop @ Wait::Event(libc::PTRACE_EVENT_EXIT))) => self.process(thread, stop),
             _ => Ok(Next::Gone),
         }
-    }
-
-    fn others_ready(&mut self) -> bool {
-        let (tasks, current) = (&self.tasks, self.current);
-        let waits = |thread: &i32| Some(*thread) != current && tasks.get(thread).is_some_and(Task::is_ready);
-        while let Some(first) = self.ready.front() {
-            if waits(first) {
-                return true;
-            }
-            self.ready.pop_front();
-        }
-        false
     }
 
     /// The task of a thread that is known to be there.

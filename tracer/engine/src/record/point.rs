@@ -13,7 +13,8 @@ use super::exec::TRAP;
 use super::inside::Inside;
 use super::signals::{SI_KERNEL, is_fault};
 use super::task::{Boundary, Status};
-use super::{POINT_COST_FACTOR, Recorder, SLICE, gone_is_fine};
+use super::turn::SLICE;
+use super::{POINT_COST_FACTOR, Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Resume, Wait};
@@ -40,7 +41,7 @@ impl Recorder {
         if !self.stop_for_point(thread)? {
             return Ok(());
         }
-        self.drain(thread)?;
+        self.drain()?;
         let registers = self.registers(thread)?;
         self.record_point(thread, &registers)?;
         let cost = since.elapsed();
@@ -65,6 +66,11 @@ impl Recorder {
         let mut stepped = false;
         for steps in 0..STRAY_STOPS_MAX + STEPS_MAX {
             let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            self.follow_turn();
+            if self.current != Some(thread) {
+                // It has passed the turn on meanwhile.
+                return self.arrived(thread, stop).map(|()| false);
+            }
             match stop {
                 Wait::Stop(libc::SIGTRAP) => {}
                 Wait::Signal(libc::SIGTRAP) if self.is_step(thread) => stepped = true,

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use agent::state;
 use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
 
 use super::inside::Inside;
@@ -39,7 +40,7 @@ impl Recorder {
             return Ok(Next::GoOn);
         }
         match self.leave_agent(thread)? {
-            Inside::Outside => self.drain(thread)?,
+            Inside::Outside => self.drain()?,
             Inside::Before if is_fault(&info) => {
                 return Err(TracerError::Inconsistent("the agent in the program has failed"));
             }
@@ -48,7 +49,11 @@ impl Recorder {
                 self.task(thread).pending.push_back(info);
                 return Ok(Next::GoOn);
             }
-            Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {}
+            Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {
+                if self.agent.as_ref().is_some_and(|agent| agent.state(thread) != state::HELD) {
+                    return self.go_on_inside(thread, signal).map(|()| Next::Gone);
+                }
+            }
             Inside::Interrupted => self.interrupted_inside(thread)?,
             Inside::After => {
                 ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
@@ -99,7 +104,7 @@ impl Recorder {
         Ok(true)
     }
 
-    fn disposition(&self, thread: i32, signal: i32) -> Result<Disposition, TracerError> {
+    pub(super) fn disposition(&self, thread: i32, signal: i32) -> Result<Disposition, TracerError> {
         signal::disposition(thread, signal).map_err(TracerError::system("read the state of a thread"))
     }
 

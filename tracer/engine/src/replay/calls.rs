@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use agent::control;
+use agent::{area, control};
 use patch::Hook;
 use trace::{CallsRun, Registers, SpaceId, ThreadId, registers_at_entry};
 
@@ -192,6 +192,7 @@ impl World {
             (control::ATTENTION, 0),
             (control::HEAD, 0),
             (control::COUNT, 0),
+            (control::TURN, agent::AREAS_START),
             (control::END, records.len() as u64),
         ] {
             set(offset, value).map_err(&failed)?;
@@ -279,15 +280,15 @@ impl World {
         }
         let failed = TracerError::system("read the agent's memory");
         let memory = self.memory_of(served.thread)?;
-        let word = |offset: u64| memory.word(agent::SHARED_START + offset).map_err(&failed);
-        let hook = word(control::HOOK)?;
+        let word = |offset: u64| memory.word(agent::AREAS_START + offset).map_err(&failed);
+        let hook = word(area::HOOK)?;
         let next = memory.word(hook + agent::hook::NEXT).map_err(&failed)?;
         let mut saved = [0; trace::SAVED_REGISTERS];
         for (index, register) in saved.iter_mut().enumerate() {
-            *register = word(control::SAVED + 8 * index as u64)?;
+            *register = word(area::SAVED + 8 * index as u64)?;
         }
         let entry = registers_at_entry(&saved, next, &registers);
-        let own = Registers { rax: word(control::RESULT)?, ..entry };
+        let own = Registers { rax: word(area::RESULT)?, ..entry };
         memory.write(agent::SHARED_START + control::PAUSE, &[0; 4]).map_err(&failed)?;
         self.set_registers(served.thread, &own)?;
         Ok(true)

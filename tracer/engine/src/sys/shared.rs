@@ -94,3 +94,9 @@ impl Drop for Shared {
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
+
+/// Wakes a thread that waits for a word of shared memory to change (futex(2), `FUTEX_WAKE`).
+pub(crate) fn wake(word: &AtomicU32) {
+    // SAFETY: the kernel only uses the address of the word, to find who waits there.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}

@@ -55,7 +55,7 @@ fn only_the_known_places_enter_the_kernel() {
 
 #[test]
 fn the_only_indirect_branch_leaves_it() {
-    const EXIT: u64 = agent::SHARED_START + 16;
+    const EXIT: u64 = agent::SHARED_START + agent::control::EXIT;
     use iced_x86::FlowControl::{IndirectBranch, IndirectCall};
     let all = instructions();
     let indirect = all.iter().filter(|found| matches!(found.flow_control(), IndirectBranch | IndirectCall));

@@ -1,0 +1,4 @@
+//! Tests of the agent.
+
+mod image;
+mod layout;

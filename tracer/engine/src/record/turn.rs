@@ -1,0 +1,395 @@
+//! The turn: which thread executes the program's instructions.
+//!
+//! A thread keeps it until it waits in a call, or until its slice is over and another is ready. Threads that wait inside
+//! the agent pass it among themselves (`turn.c` of the agent); the recorder looks who has it whenever a thread stops, and
+//! gives it to those who are ready outside.
+
+use std::time::{Duration, Instant};
+
+use agent::state;
+use trace::EventKind;
+
+use super::agent::{Agent, Orders, Turn};
+use super::task::{Phase, Status, Task};
+use super::{Next, Recorder, gone_is_fine, gone_is_fine_too};
+use crate::TracerError;
+use crate::sys::process;
+use crate::sys::ptrace::{self, Resume, Wait};
+use crate::sys::signal::{self, Disposition};
+
+/// How long a thread may run while others wait for their turn.
+pub(super) const SLICE: Duration = Duration::from_millis(10);
+
+/// How long records stay in the agent's log while the program makes calls.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a thread whose time is over is waited for to make a call.
+const CALL_WAIT: Duration = Duration::from_micros(200);
+
+/// How long a thread in a call may be in a short, uninterruptible wait before others get their turn.
+const BRIEF_WAIT: Duration = Duration::from_millis(5);
+
+impl Recorder {
+    /// Notes who has the turn. Threads inside pass it on without a word.
+    pub(super) fn follow_turn(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        let (owner, turns) = (agent.turn(), agent.turns());
+        let current = match owner {
+            Turn::Thread(thread) => Some(thread),
+            Turn::Nobody | Turn::Recorder => None,
+        };
+        if current != self.current || turns != self.turns {
+            self.slice_end = Instant::now() + SLICE;
+            (self.current, self.turns) = (current, turns);
+        }
+    }
+
+    /// Takes the turn from a thread that is stopped, is in a call that the recorder sees, or has ended.
+    pub(super) fn end_turn(&mut self, thread: i32) {
+        if self.current == Some(thread) {
+            self.current = None;
+        }
+        if let Some(agent) = &self.agent {
+            agent.take_turn_from(thread);
+        }
+    }
+
+    /// Gives the turn to a thread that waits for it, or waits until there is one.
+    pub(super) fn choose(&mut self) -> Result<(), TracerError> {
+        if self.agent.as_ref().is_some_and(|agent| !agent.take_turn()) {
+            return Ok(());
+        }
+        let inside = self.agent.as_ref().and_then(Agent::first_queued);
+        // Those outside and those inside get it alternately.
+        let outside = if inside.is_none() || self.inside_last { self.take_ready() } else { None };
+        self.inside_last = false;
+        if let Some(thread) = outside {
+            return self.give_turn(thread);
+        }
+        if let Some(thread) = inside {
+            self.inside_last = true;
+            self.give_turn(thread)?;
+            self.agent.iter().for_each(|agent| agent.wake(thread));
+            return Ok(());
+        }
+        if self.agent.as_ref().is_some_and(|agent| !agent.release_turn()) {
+            return Ok(());
+        }
+        let flush = self.agent.as_ref().is_some_and(Agent::has_records);
+        let limit = flush.then(|| Instant::now() + LOG_INTERVAL);
+        if !self.wait_for_stop(limit)? && self.agent.as_ref().is_some_and(Agent::take_turn) {
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    fn give_turn(&mut self, thread: i32) -> Result<(), TracerError> {
+        self.announce_left(thread)?;
+        self.current = Some(thread);
+        self.slice_end = Instant::now() + SLICE;
+        self.turns = self.agent.as_ref().map_or(0, Agent::turns);
+        self.give_orders(thread);
+        Ok(())
+    }
+
+    /// The first thread outside that waits for its turn.
+    fn take_ready(&mut self) -> Option<i32> {
+        while let Some(thread) = self.ready.pop_front() {
+            if self.tasks.get(&thread).is_some_and(Task::is_ready) {
+                return Some(thread);
+            }
+        }
+        None
+    }
+
+    fn others_ready(&mut self) -> bool {
+        let (tasks, current) = (&self.tasks, self.current);
+        let waits = |thread: &i32| Some(*thread) != current && tasks.get(thread).is_some_and(Task::is_ready);
+        while let Some(first) = self.ready.front() {
+            if waits(first) {
+                return true;
+            }
+            self.ready.pop_front();
+        }
+        false
+    }
+
+    /// Whether others wait for the turn, outside or inside.
+    fn is_wanted(&mut self) -> bool {
+        self.others_ready() || self.agent.as_ref().is_some_and(|agent| agent.first_queued().is_some())
+    }
+
+    /// Whether others wait for the turn, or may come to wait for it at any time without a stop.
+    fn may_be_wanted(&mut self) -> bool {
+        self.others_ready() || self.agent.as_ref().is_some_and(Agent::anyone_inside)
+    }
+
+    /// Deals with the stop of the thread whose turn it is, or waits for one.
+    pub(super) fn turn(&mut self, thread: i32) -> Result<(), TracerError> {
+        let Some(task) = self.tasks.get(&thread) else {
+            self.end_turn(thread);
+            return Ok(());
+        };
+        match task.status {
+            Status::Stopped(stop) => {
+                let next = self.process(thread, stop)?;
+                self.go_on(thread, next)
+            }
+            Status::Parked => self.resume(thread, 0),
+            Status::GroupStopped => {
+                self.end_turn(thread);
+                Ok(())
+            }
+            Status::Running => self.wait_while_running(thread),
+        }
+    }
+
+    pub(super) fn go_on(&mut self, thread: i32, next: Next) -> Result<(), TracerError> {
+        match next {
+            Next::Gone => {
+                self.end_turn(thread);
+                Ok(())
+            }
+            Next::GroupStop => {
+                self.end_turn(thread);
+                self.stay_stopped(thread)
+            }
+            Next::GoOn => self.resume(thread, 0),
+            Next::Resume(signal) => {
+                let at_boundary = self.task(thread).phase == Phase::User && signal == 0;
+                if at_boundary && Instant::now() >= self.slice_end && self.is_wanted() {
+                    self.task(thread).status = Status::Parked;
+                    self.yield_turn(thread);
+                    return Ok(());
+                }
+                self.resume(thread, signal)
+            }
+        }
+    }
+
+    pub(super) fn yield_turn(&mut self, thread: i32) {
+        self.ready.push_back(thread);
+        self.end_turn(thread);
+    }
+
+    /// Leaves a thread in its group stop.
+    fn stay_stopped(&mut self, thread: i32) -> Result<(), TracerError> {
+        self.task(thread).status = Status::GroupStopped;
+        ptrace::resume(thread, Resume::Listen, 0).or_else(gone_is_fine)?;
+        // The program is stopped as a job: so is this process, for the shell that waits for it.
+        if self.tasks.values().all(|task| task.status == Status::GroupStopped) {
+            signal::stop_self();
+        }
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
+        if self.tasks[&thread].phase == Phase::User {
+            if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
+                self.replace(thread).or_else(gone_is_fine_too)?;
+            }
+            self.give_orders(thread);
+        }
+        let task = self.task(thread);
+        task.status = Status::Running;
+        // The safety net stops calls at their entry; the return has to be asked for.
+        let how = if task.phase == Phase::User && task.netted { Resume::Continue } else { Resume::Syscall };
+        ptrace::resume(thread, how, signal).or_else(gone_is_fine)?;
+        Ok(())
+    }
+
+    /// Tells the agent what the thread may do, and that it has the turn.
+    fn give_orders(&mut self, thread: i32) {
+        if self.agent.is_none() {
+            return;
+        }
+        let slice_over = Instant::now() >= self.slice_end && self.is_wanted();
+        let outsiders = self.others_ready();
+        let task = &self.tasks[&thread];
+        let orders = Orders {
+            attention: !task.netted || !task.pending.is_empty() || task.interrupted || slice_over,
+            alone: self.tasks.len() == 1,
+            shared_files: !self.shared.is_empty(),
+            outsiders,
+        };
+        let process = task.process;
+        if let Some(agent) = &mut self.agent {
+            agent.give_orders(thread, process, &orders);
+        }
+    }
+
+    fn wait_while_running(&mut self, thread: i32) -> Result<(), TracerError> {
+        let others = self.may_be_wanted();
+        let task = &self.tasks[&thread];
+        match task.phase {
+            Phase::Kernel if others => self.wait_for_call(thread),
+            Phase::Kernel => self.wait_for_stop(None).map(drop),
+            Phase::User => {
+                let slice = others.then_some(self.slice_end);
+                let point = [slice, task.deadline].into_iter().flatten().min();
+                let flush = self.agent.is_some().then(|| Instant::now() + LOG_INTERVAL);
+                let limit = [point, flush].into_iter().flatten().min();
+                if self.wait_for_stop(limit)? || !self.still_runs(thread) {
+                    return Ok(());
+                }
+                if point.is_none_or(|point| Instant::now() < point) {
+                    // What is in the log would be lost with the recorder.
+                    self.agent.iter().filter(|agent| agent.has_records()).for_each(Agent::ask_for_stop);
+                    return Ok(());
+                }
+                let due = self.tasks[&thread].deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if !due && !self.is_wanted() {
+                    self.slice_end = Instant::now() + SLICE;
+                    return Ok(());
+                }
+                if let Some(agent) = &self.agent {
+                    // The next call may come soon, and costs less than a point.
+                    agent.ask_for_stop();
+                    let limit = Some(Instant::now() + CALL_WAIT);
+                    if self.wait_for_stop(limit)? || !self.still_runs(thread) {
+                        return Ok(());
+                    }
+                }
+                self.force_point(thread)
+            }
+        }
+    }
+
+    /// The thread runs, and nobody else has had the turn since it was looked at last.
+    fn still_runs(&mut self, thread: i32) -> bool {
+        let turns = self.turns;
+        self.follow_turn();
+        let running = self.tasks.get(&thread).is_some_and(|task| task.status == Status::Running);
+        running && self.current == Some(thread) && self.turns == turns
+    }
+
+    /// Waits for a call to return while others wait for their turn: if it sleeps, they get it.
+    fn wait_for_call(&mut self, thread: i32) -> Result<(), TracerError> {
+        let row = syscalls::lookup(self.tasks[&thread].entry.orig_rax);
+        let may_block = row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain));
+        let since = Instant::now();
+        loop {
+            if let Some((stopped, stop)) =
+                ptrace::poll(-1).map_err(TracerError::system("wait for the program"))?
+            {
+                self.arrived(stopped, stop)?;
+                if stopped == thread || self.current != Some(thread) {
+                    return Ok(());
+                }
+                continue;
+            }
+            let sleeps = match process::state(thread) {
+                Some(b'S') => true,
+                Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
+                _ => false,
+            };
+            if sleeps {
+                self.announce(thread)?;
+                self.end_turn(thread);
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Records that a thread is in a call, if the trace does not say so yet.
+    pub(super) fn announce(&mut self, thread: i32) -> Result<(), TracerError> {
+        let task = self.task(thread);
+        if task.announced {
+            return Ok(());
+        }
+        task.announced = true;
+        let entry = task.entry;
+        self.event(thread, entry, EventKind::SyscallEnter)
+    }
+
+    /// Waits for any stop; false when the time is over first.
+    pub(super) fn wait_for_stop(&mut self, limit: Option<Instant>) -> Result<bool, TracerError> {
+        let failed = TracerError::system("wait for the program");
+        let (thread, stop) = match limit {
+            None => ptrace::wait(-1).map_err(failed)?,
+            Some(limit) => loop {
+                if let Some(found) = ptrace::poll(-1).map_err(&failed)? {
+                    break found;
+                }
+                let left = limit.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(false);
+                }
+                signal::wait_child(left);
+            },
+        };
+        self.arrived(thread, stop)?;
+        Ok(true)
+    }
+
+    /// Notes a stop that waitpid(2) has reported.
+    pub(super) fn arrived(&mut self, thread: i32, stop: Wait) -> Result<(), TracerError> {
+        if stop == Wait::Event(libc::PTRACE_EVENT_EXEC) {
+            self.take_over_leader(thread)?;
+        }
+        if let Wait::Ended(status) = stop {
+            return self.ended(thread, status);
+        }
+        self.follow_turn();
+        if self.tasks.contains_key(&thread) && self.stays_inside(thread, stop)? {
+            return Ok(());
+        }
+        let is_current = self.current == Some(thread);
+        match self.tasks.get_mut(&thread) {
+            Some(task) => {
+                task.status = Status::Stopped(stop);
+                if !is_current {
+                    self.ready.push_back(thread);
+                    self.agent.iter().for_each(Agent::note_outsider);
+                }
+            }
+            None => {
+                self.early.insert(thread, stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with the stop of a thread that is inside without the turn, where that does not need the turn. False when the
+    /// thread has to wait for it.
+    fn stays_inside(&mut self, thread: i32, stop: Wait) -> Result<bool, TracerError> {
+        let Some(agent) = &self.agent else { return Ok(false) };
+        let state = agent.state(thread);
+        if state == state::HELD || self.current == Some(thread) {
+            return Ok(false);
+        }
+        if state == state::LEAVING {
+            // It has given the turn up, and has not come to wake the next thread.
+            agent.set_out(thread);
+            self.current.iter().for_each(|next| agent.wake(*next));
+        }
+        match stop {
+            Wait::Stop(libc::SIGTRAP) => {
+                agent.set_stopped(thread, false);
+                agent.wake(thread);
+                self.task(thread).status = Status::Running;
+                ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
+                Ok(true)
+            }
+            Wait::Stop(_) => {
+                agent.set_stopped(thread, true);
+                self.stay_stopped(thread).map(|()| true)
+            }
+            Wait::Signal(signal) if self.disposition(thread, signal)? == Disposition::Ignored => {
+                self.go_on_inside(thread, signal).map(|()| true)
+            }
+            _ => {
+                agent.set_stopped(thread, true);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets a thread that is inside without the turn take a signal that does nothing.
+    pub(super) fn go_on_inside(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
+        self.agent.iter().for_each(|agent| agent.set_stopped(thread, false));
+        self.task(thread).status = Status::Running;
+        ptrace::resume(thread, Resume::Continue, signal).or_else(gone_is_fine)
+    }
+}
