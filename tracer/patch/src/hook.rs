@@ -73,6 +73,38 @@ impl Hook {
     }
 }
 
+/// Bytes of a range for trampolines, a room.
+pub const ROOM_BYTES: u64 = 1 << 20;
+
+/// Where a room for the hook of a site may start, the best places first.
+///
+/// Where an instruction starts in the last byte of the jump, that byte of the displacement must trap (jump punning), which
+/// it does at a certain distance only. So a room is put there, where it serves any site: about 800 MB below the code, out of
+/// the way of what is mapped next to it, or a gigabyte above.
+pub fn rooms(site: u64) -> impl Iterator<Item = u64> {
+    /// Displacements of about the same size: -0x31800000 and 0x3f800000 are in the middle of those that end in 0xce and 0x3f.
+    const BELOW: u64 = 0x3180_0000;
+    const ABOVE: u64 = 0x3f80_0000;
+    /// So many rooms have the same last byte of the displacement.
+    const SAME: u64 = 7;
+    const STEP: u64 = 16 << 20;
+    const LOWEST: u64 = 0x1000_0000;
+    /// The displacement must reach, with some room.
+    const REACH: u64 = 0x7ff0_0000;
+    let base = site & !(ROOM_BYTES - 1);
+    let around = |middle: u64| {
+        let down = (1..=SAME).filter_map(move |index| middle.checked_sub(index * ROOM_BYTES));
+        std::iter::once(middle).chain(down).chain((1..=SAME).map(move |index| middle + index * ROOM_BYTES))
+    };
+    let below = base.checked_sub(BELOW).into_iter().flat_map(around);
+    let others =
+        (1..100).flat_map(move |index| [base.checked_sub(index * STEP), base.checked_add(index * STEP)]);
+    below
+        .chain(around(base.saturating_add(ABOVE)))
+        .chain(others.flatten())
+        .filter(move |start| *start >= LOWEST && start.abs_diff(site) + ROOM_BYTES < REACH)
+}
+
 /// Plans a hook of the `syscall` instruction at `site`, with a trampoline somewhere in `room` that leads to the agent's
 /// `entry`.
 ///
@@ -145,7 +177,7 @@ fn build(
 
 #[cfg(test)]
 mod tests {
-    use super::hook;
+    use super::{ROOM_BYTES, hook, rooms};
     use crate::Refusal;
 
     /// `syscall; cmp rax, -4096; ja .`, as in the C library.
@@ -167,6 +199,16 @@ mod tests {
         assert_eq!(hook.copy_of(SITE + 2), Some(hook.continuation));
         assert_eq!(hook.continuation, hook.traced + 2);
         assert!(hook.leads_in(hook.trampoline) && !hook.leads_in(hook.traced));
+    }
+
+    #[test]
+    fn the_best_room_serves_any_site() {
+        // `syscall; mov edi, ebx; mov [rsp+8], rax`, as where the C library waits for a condition variable.
+        let code = [0x0f, 0x05, 0x89, 0xdf, 0x48, 0x89, 0x44, 0x24, 0x08, 0x90, 0x90, 0x90, 0x90, 0x90];
+        for site in [SITE, SITE & !0xf_ffff, SITE | 0xf_ffff, 0x40_1234] {
+            let start = rooms(site).next().expect("a room");
+            hook(site, &code, 0x2_0000, &(start..start + ROOM_BYTES), &|_, _| true).expect("a hook");
+        }
     }
 
     #[test]

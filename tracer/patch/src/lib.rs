@@ -22,7 +22,7 @@ mod stub;
 mod window;
 
 pub use condition::{ARITHMETIC_FLAGS, Condition, GeneralRegisters, LINES_MAX};
-pub use hook::{Hook, hook};
+pub use hook::{Hook, ROOM_BYTES, hook, rooms};
 pub use predicate::{Operation, Predicate, ReadMemory, RegisterNumber, Relation, Size, Term, Width};
 pub use stub::{Stub, plan};
 pub use window::{JUMP_BYTES, NEIGHBOURHOOD_BYTES, Refusal, is_quiet, is_quiet_hook, plantable};

@@ -54,8 +54,7 @@ pub const NEIGHBOURHOOD_BYTES: u64 = 2048;
 
 /// Whether a stub at `address` would never trap but at the visits that are looked for: it overwrites one instruction
 /// only, or others that no branch nearby jumps to and no call returns to. `region` is the code from `start` on, some
-/// [`NEIGHBOURHOOD_BYTES`] before and after the address. Every byte of it is taken for a possible branch, so the answer
-/// may be too careful.
+/// [`NEIGHBOURHOOD_BYTES`] before and after the address. Where in it instructions start is a guess, though a good one.
 pub fn is_quiet(region: &[u8], start: u64, address: u64) -> bool {
     is_quiet_window(region, start, address, Window::decode)
 }
@@ -86,8 +85,30 @@ fn is_quiet_window(
             },
         );
     let inner: Vec<u64> = entries.iter().map(|(offset, _)| address + *offset as u64).collect();
-    !returns
-        && !(0..region.len()).any(|at| branch_target(region, start, at).is_some_and(|to| inner.contains(&to)))
+    let leads_in = |at: &usize| branch_target(region, start, *at).is_some_and(|to| inner.contains(&to));
+    !returns && !(0..region.len()).filter(leads_in).any(|at| is_instruction(region, at))
+}
+
+/// How many bytes before a place decoding begins, to see whether an instruction starts there: x86 code synchronises within
+/// a few instructions.
+const RUN_UP_BYTES: usize = 64;
+
+/// How many places decoding begins at.
+const RUN_UPS: usize = 16;
+
+/// Whether an instruction seems to start at an offset: decoding from most places before it arrives there.
+fn is_instruction(region: &[u8], at: usize) -> bool {
+    let begin = at.saturating_sub(RUN_UP_BYTES);
+    let starts = begin..(begin + RUN_UPS).min(at + 1);
+    let total = starts.len();
+    let arrives = |start: &usize| {
+        let mut decoder = Decoder::new(64, &region[*start..], DecoderOptions::NONE);
+        while decoder.position() + start < at && decoder.can_decode() {
+            let _ = decoder.decode();
+        }
+        decoder.position() + start == at
+    };
+    starts.filter(arrives).count() * 2 > total
 }
 
 /// The target of the direct branch that the bytes at `at` would be (Intel SDM volume 2, Jcc, JMP, CALL, LOOP).

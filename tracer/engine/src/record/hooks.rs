@@ -7,21 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use patch::{Hook, JUMP_BYTES, NEIGHBOURHOOD_BYTES, is_quiet_hook};
+use patch::{Hook, JUMP_BYTES, NEIGHBOURHOOD_BYTES, ROOM_BYTES, is_quiet_hook};
 use trace::Registers;
 
 use super::Recorder;
 use crate::TracerError;
 use crate::sys::maps;
 
-/// Bytes of a range for trampolines.
-const ARENA_BYTES: u64 = 1 << 20;
-
-/// How far below the code an arena is looked for first: far enough not to be in the way of what is mapped next to it.
-const ARENA_DISTANCE: u64 = 1 << 30;
-
-/// How far a jump reaches, with some room.
-const REACH: u64 = 0x7ff0_0000;
+/// More ranges for trampolines are not mapped in a program.
+const ARENAS_MAX: usize = 32;
 
 /// More trampolines than this are not planted in one arena.
 const HOOKS_PER_ARENA_MAX: usize = 64;
@@ -113,14 +107,13 @@ impl Hooks {
         self.text.iter().find(|text| text.range.contains(&address))
     }
 
-    fn arena_for(&self, site: u64) -> Option<Range<u64>> {
-        let fits = |arena: &&Range<u64>| {
-            let used = self.trampolines.range((*arena).clone()).count();
-            used < HOOKS_PER_ARENA_MAX
-                && arena.start.abs_diff(site) < REACH
-                && arena.end.abs_diff(site) < REACH
-        };
-        self.arenas.iter().find(fits).cloned()
+    /// Plans a hook with a trampoline in one of the arenas.
+    fn plan(&self, site: u64, code: &[u8]) -> Option<Hook> {
+        let free = |start: u64, end: u64| self.is_free(start, end);
+        let has_room =
+            |arena: &&Range<u64>| self.trampolines.range((*arena).clone()).count() < HOOKS_PER_ARENA_MAX;
+        let plan = |arena: &Range<u64>| patch::hook(site, code, agent::ENTRY, arena, &free).ok();
+        self.arenas.iter().filter(has_room).find_map(plan)
     }
 
     fn is_free(&self, start: u64, end: u64) -> bool {
@@ -204,12 +197,12 @@ impl Recorder {
                 return Ok(false);
             }
         }
-        let Some(arena) = self.arena(thread, site) else { return Ok(false) };
+        let mut planned = hooks.plan(site, &code[..read]);
+        if planned.is_none() && self.add_arena(thread, site).is_some() {
+            planned = self.space_of(thread).hooks.plan(site, &code[..read]);
+        }
+        let Some(hook) = planned else { return Ok(false) };
         let hooks = &mut self.space_of(thread).hooks;
-        let free = |start: u64, end: u64| hooks.is_free(start, end);
-        let Ok(hook) = patch::hook(site, &code[..read], agent::ENTRY, &arena, &free) else {
-            return Ok(false);
-        };
         memory.write(hook.trampoline, &hook.trampoline_bytes).map_err(&failed)?;
         memory.write(hook.site, &hook.site_bytes).map_err(&failed)?;
         hooks.trampolines.insert(hook.trampoline, site);
@@ -221,20 +214,22 @@ impl Recorder {
         Ok(true)
     }
 
-    /// Room for trampolines within reach of a site, mapped when there is none yet.
-    fn arena(&mut self, thread: i32, site: u64) -> Option<Range<u64>> {
-        if let Some(arena) = self.space_of(thread).hooks.arena_for(site) {
-            return Some(arena);
+    /// Maps room for trampolines at the best place for a site; `None` when there is some already, or no place.
+    fn add_arena(&mut self, thread: i32, site: u64) -> Option<()> {
+        if self.space_of(thread).hooks.arenas.len() >= ARENAS_MAX {
+            return None;
         }
         let maps = maps::read(thread).ok()?;
-        let start = free_range(&maps, site)?;
+        let is_free = |start: &u64| {
+            let end = start + ROOM_BYTES;
+            maps.iter().all(|map| map.end <= *start || end <= map.start)
+        };
+        let start = patch::rooms(site).find(is_free)?;
         let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
-        let arguments = [start, ARENA_BYTES, protection, flags, u64::MAX, 0];
+        let arguments = [start, ROOM_BYTES, protection, flags, u64::MAX, 0];
         let mapped = self.call_in(thread, libc::SYS_mmap, arguments)?;
-        let arena = start..start + ARENA_BYTES;
-        (mapped as u64 == start).then(|| self.space_of(thread).hooks.arenas.push(arena.clone()))?;
-        Some(arena)
+        (mapped as u64 == start).then(|| self.space_of(thread).hooks.arenas.push(start..start + ROOM_BYTES))
     }
 
     /// Moves a thread that stands inside the bytes of a hook to the copy of its instruction.
@@ -256,44 +251,5 @@ impl Recorder {
             self.task(thread).misplaced = true;
         }
         Ok(())
-    }
-}
-
-/// The start of a free range for an arena: about a gigabyte below the site, or where there is room.
-fn free_range(maps: &[maps::Map], site: u64) -> Option<u64> {
-    const STEP: u64 = 16 << 20;
-    const LOWEST: u64 = 0x1000_0000;
-    let free = |start: &u64| {
-        let end = start + ARENA_BYTES;
-        *start >= LOWEST && maps.iter().all(|map| map.end <= *start || end <= map.start)
-    };
-    let first = (site & !(STEP - 1)).saturating_sub(ARENA_DISTANCE);
-    let below = (0..50).map(|index| first.saturating_sub(index * STEP));
-    let above = (1..100).map(|index| first + index * STEP);
-    below.chain(above).find(|start| free(start) && start.abs_diff(site) + ARENA_BYTES < REACH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ARENA_BYTES, free_range};
-    use crate::sys::maps::Map;
-
-    fn map(start: u64, end: u64) -> Map {
-        Map { start, end, protection: 5, shared: false, offset: 0, inode: 1, name: String::new() }
-    }
-
-    #[test]
-    fn an_arena_is_within_reach_and_free() {
-        let site = 0x7f12_3456_7890;
-        let start = free_range(&[], site).expect("room");
-        assert!(start < site && site - start < 0x7000_0000);
-        let other = free_range(&[map(start, start + 1)], site).expect("room");
-        assert!(other + ARENA_BYTES <= start || other > start);
-    }
-
-    #[test]
-    fn a_program_at_a_low_address_gets_its_arena_above() {
-        let start = free_range(&[map(0x40_0000, 0x50_0000)], 0x40_1000).expect("room");
-        assert!(start > 0x50_0000 && start < 0x7000_0000);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use agent::{area, control};
-use patch::Hook;
+use patch::{Hook, ROOM_BYTES};
 use trace::{CallsRun, Registers, SpaceId, ThreadId, registers_at_entry};
 
 use super::planted::Extras;
@@ -23,12 +23,8 @@ use crate::TracerError;
 /// A run that is shorter is not worth the hooks.
 const RUN_MIN: u64 = 8;
 
-/// Bytes of a range for trampolines.
-const ARENA_BYTES: u64 = 1 << 20;
-
-/// How far from its site an arena may lie, and in which steps a place is looked for.
-const REACH: u64 = 0x7000_0000;
-const STEP: u64 = 16 << 20;
+/// More ranges for trampolines are not mapped in a process.
+const ARENAS_MAX: usize = 32;
 
 /// What a replayed address space has for its agent.
 #[derive(Clone, Default)]
@@ -57,6 +53,14 @@ impl Serving {
     pub(crate) fn leaves_free(&self, range: &Range<u64>) -> bool {
         let touches = |ours: &Range<u64>| ours.start < range.end && range.start < ours.end;
         !(self.mapped && touches(&(agent::CODE_START..agent::SHARED_END)) || self.arenas.iter().any(touches))
+    }
+
+    /// Plans a hook with a trampoline in one of the arenas.
+    fn plan(&self, site: u64, code: &[u8]) -> Option<Hook> {
+        let free = |start: u64, end: u64| {
+            self.hooks.values().map(extent).all(|used| end <= used.start || used.end <= start)
+        };
+        self.arenas.iter().find_map(|arena| patch::hook(site, code, agent::ENTRY, arena, &free).ok())
     }
 
     fn of_trampoline(&self, address: u64) -> Option<&Hook> {
@@ -316,30 +320,17 @@ impl Space {
     }
 
     fn plan_hook(&mut self, site: u64, code: &[u8]) -> std::io::Result<Option<Hook>> {
-        let Some(arena) = self.arena(site)? else { return Ok(None) };
-        let free = |start: u64, end: u64| {
-            self.serving.hooks.values().map(extent).all(|used| end <= used.start || used.end <= start)
-        };
-        Ok(patch::hook(site, code, agent::ENTRY, &arena, &free).ok())
-    }
-
-    /// Room for trampolines in reach of a site.
-    fn arena(&mut self, site: u64) -> std::io::Result<Option<Range<u64>>> {
-        let near = |arena: &&Range<u64>| arena.start.abs_diff(site) < REACH;
-        if let Some(arena) = self.serving.arenas.iter().find(near) {
-            return Ok(Some(arena.clone()));
+        let planned = self.serving.plan(site, code);
+        if planned.is_some() || self.serving.arenas.len() >= ARENAS_MAX {
+            return Ok(planned);
         }
-        let middle = site & !(STEP - 1);
-        let below = (1..100).filter_map(|index| middle.checked_sub(index * STEP));
-        let above = (1..100).filter_map(|index| middle.checked_add(index * STEP));
-        let free =
-            |start: &u64| *start > agent::SHARED_END && self.layout.is_free(*start, start + ARENA_BYTES);
-        let Some(start) = below.chain(above).find(free) else { return Ok(None) };
+        let is_free =
+            |start: &u64| *start > agent::SHARED_END && self.layout.is_free(*start, start + ROOM_BYTES);
+        let Some(start) = patch::rooms(site).find(is_free) else { return Ok(None) };
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
         let protection = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-        self.shell.call(libc::SYS_mmap, [start, ARENA_BYTES, protection, flags, u64::MAX, 0])?;
-        let arena = start..start + ARENA_BYTES;
-        self.serving.arenas.push(arena.clone());
-        Ok(Some(arena))
+        self.shell.call(libc::SYS_mmap, [start, ROOM_BYTES, protection, flags, u64::MAX, 0])?;
+        self.serving.arenas.push(start..start + ROOM_BYTES);
+        Ok(self.serving.plan(site, code))
     }
 }
