@@ -68,9 +68,7 @@ impl Recorder {
         }
         if let Some(thread) = inside {
             self.inside_last = true;
-            self.give_turn(thread)?;
-            self.agent.iter().for_each(|agent| agent.wake(thread));
-            return Ok(());
+            return self.give_turn(thread);
         }
         if self.agent.as_ref().is_some_and(|agent| !agent.release_turn()) {
             return Ok(());
@@ -89,6 +87,10 @@ impl Recorder {
         self.slice_end = Instant::now() + SLICE;
         self.turns = self.agent.as_ref().map_or(0, Agent::turns);
         self.give_orders(thread);
+        self.agent
+            .iter()
+            .filter(|agent| agent.state(thread) != state::HELD)
+            .for_each(|agent| agent.wake(thread));
         Ok(())
     }
 
