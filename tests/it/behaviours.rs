@@ -63,6 +63,21 @@ fn a_racy_counter() {
     check_varying("racy.c");
 }
 
+/// Threads that wait in calls pass the turn on inside the program, among signals, stops and ends.
+#[test]
+fn turns_passed_on_inside() {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "handover.c");
+    for round in 0..3 {
+        let case = case(&program);
+        if round == 0 {
+            case.check()
+        } else {
+            case.args(["exec"]).check()
+        };
+    }
+}
+
 /// On a busy machine the end of a turn and a signal often come together.
 #[test]
 fn turns_among_signals() {

@@ -336,6 +336,7 @@ static struct out ioctl_out(const struct request *request)
 long agent_call(volatile struct area *area)
 {
 	volatile struct control *control = CONTROL;
+	area->next = area->hook[HOOK_NEXT / 8];
 	if (control->end)
 		return serve(area);
 	u64 number = area->saved[SYSTEM_CALL_NUMBER];

@@ -26,6 +26,7 @@ struct area {
 	u64 ticket;
 	u64 reserved;	/* bytes of the log that are kept free for it */
 	u8 *classes;
+	u64 next;	/* address behind the call; the hook itself only the thread's own process can read */
 	u64 saved[SAVED];
 };
 
@@ -91,6 +92,7 @@ OFFSET(area, result, AREA_RESULT);
 OFFSET(area, ticket, AREA_TICKET);
 OFFSET(area, reserved, AREA_RESERVED);
 OFFSET(area, classes, AREA_CLASSES);
+OFFSET(area, next, AREA_NEXT);
 OFFSET(area, saved, AREA_SAVED);
 _Static_assert(AREAS_START + AREAS * AREA_BYTES <= CLASSES_START, "layout: areas");
 

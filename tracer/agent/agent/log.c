@@ -6,7 +6,7 @@
 
 static u64 word_of(volatile struct area *area, int n)
 {
-	return n == 0 ? area->hook[HOOK_NEXT / 8] : n == 1 ? (u64)area->result : area->saved[n - 2];
+	return n == 0 ? area->next : n == 1 ? (u64)area->result : area->saved[n - 2];
 }
 
 /* Writes a record's words; what the call wrote comes behind them. */

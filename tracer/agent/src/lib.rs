@@ -108,8 +108,10 @@ pub mod area {
     pub const RESERVED: u64 = 48;
     /// `u64`: address of the process's table of classes, or 0.
     pub const CLASSES: u64 = 56;
+    /// `u64`: address behind the call.
+    pub const NEXT: u64 = 64;
     /// The registers at the call, as in the log.
-    pub const SAVED: u64 = 64;
+    pub const SAVED: u64 = 72;
 }
 
 /// Values of [`control::TURN`] that are no area.
@@ -154,10 +156,4 @@ pub mod class {
     pub const WAITS: u8 = 8;
     /// Left to the recorder.
     pub const SPECIAL: u8 = 128;
-}
-
-/// Offsets in the data of a hook.
-pub mod hook {
-    /// The program's address behind the call.
-    pub const NEXT: u64 = 0;
 }

@@ -49,9 +49,6 @@ use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Wait};
 use crate::sys::{machine, process, signal};
 
-/// A forced point at the end of a slice comes no sooner than this many times the cost of the last one after it.
-const POINT_COST_FACTOR: u32 = 100;
-
 /// What to record, and where to.
 pub struct RecordOptions {
     /// The program, as the user named it.
@@ -140,7 +137,9 @@ enum Next {
     GoOn,
     /// It stays in a group stop.
     GroupStop,
-    /// It has ended, or goes on without the turn.
+    /// It goes on already, without the turn.
+    Away,
+    /// It has ended.
     Gone,
 }
 

@@ -4,17 +4,16 @@
 //! A fingerprint holds the registers, a hash of the extended state, and hashes of the 64-byte lines of memory that
 //! were written since the last forced point ([`super::written`]).
 
-use std::time::Instant;
+use std::ops::Range;
 
-use patch::{NEIGHBOURHOOD_BYTES, is_quiet, plantable};
+use patch::{LINE_BYTES, NEIGHBOURHOOD_BYTES, is_quiet, plantable};
 use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 
 use super::exec::TRAP;
 use super::inside::Inside;
 use super::signals::{SI_KERNEL, is_fault};
-use super::task::{Boundary, Status};
-use super::turn::SLICE;
-use super::{POINT_COST_FACTOR, Recorder, gone_is_fine};
+use super::task::{Boundary, Phase, Status};
+use super::{Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Resume, Wait};
@@ -36,7 +35,6 @@ const STRAY_STOPS_MAX: usize = 64;
 impl Recorder {
     /// Stops the running thread between two inputs: to deliver a signal that waited too long, or to let others run.
     pub(super) fn force_point(&mut self, thread: i32) -> Result<(), TracerError> {
-        let since = Instant::now();
         ptrace::interrupt(thread).or_else(gone_is_fine)?;
         if !self.stop_for_point(thread)? {
             return Ok(());
@@ -44,7 +42,6 @@ impl Recorder {
         self.drain()?;
         let registers = self.registers(thread)?;
         self.record_point(thread, &registers)?;
-        let cost = since.elapsed();
         match self.deliverable(thread)? {
             Some(info) => {
                 ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
@@ -56,7 +53,6 @@ impl Recorder {
                 self.yield_turn(thread);
             }
         }
-        self.slice_end = self.slice_end.max(Instant::now() + SLICE.min(cost * POINT_COST_FACTOR));
         Ok(())
     }
 
@@ -176,8 +172,40 @@ impl Recorder {
         let state = ptrace::xstate(thread).map_err(TracerError::system("read extended state"))?;
         let memory = self.memory_of(thread);
         self.begin_tracking(thread)?;
-        let (lines, complete) = self.space_of(thread).written.lines(thread, &memory, registers);
+        let (mut lines, mut complete) = self.space_of(thread).written.lines(thread, &memory, registers);
+        let found = lines.len();
+        for range in self.written_by_calls(thread) {
+            lines.retain(|line| !range.contains(&line.line));
+        }
+        complete &= lines.len() == found;
         Ok(Fingerprint { xstate_hash: xstate::canonical_hash(&state), lines, complete })
+    }
+
+    /// The lines that calls in which other threads of the space are may have written already: replay writes them when the
+    /// calls return.
+    fn written_by_calls(&self, thread: i32) -> Vec<Range<u64>> {
+        /// With this result a call may have written as much as it ever does.
+        const FAULT: i64 = -(libc::EFAULT as i64);
+        let space = self.tasks[&thread].space;
+        let memory = self.memory_of(thread);
+        let mut ranges = Vec::new();
+        for task in self.tasks.values().filter(|task| task.space == space && task.thread != thread) {
+            let entry = match task.phase {
+                Phase::Kernel => task.entry,
+                Phase::User if self.is_out(task.thread) => match self.entry_inside(task.thread) {
+                    Ok(entry) => entry,
+                    Err(_) => continue,
+                },
+                Phase::User => continue,
+            };
+            let line = |address: u64| address / LINE_BYTES as u64;
+            let mut add = |range: syscalls::Range| {
+                ranges.push(line(range.addr)..line(range.addr.saturating_add(range.len - 1)) + 1);
+            };
+            // What a call without a rule writes is not known: it is found as a divergence.
+            let _ = syscalls::writes(entry.orig_rax, &entry.arguments(), FAULT, &*memory, &mut add);
+        }
+        ranges
     }
 
     /// Starts write tracking in the thread's space, at its first forced point.

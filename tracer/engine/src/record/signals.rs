@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use agent::state;
 use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
 
 use super::inside::Inside;
@@ -50,8 +49,8 @@ impl Recorder {
                 return Ok(Next::GoOn);
             }
             Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {
-                if self.agent.as_ref().is_some_and(|agent| agent.state(thread) != state::HELD) {
-                    return self.go_on_inside(thread, signal).map(|()| Next::Gone);
+                if self.is_out(thread) {
+                    return self.go_on_inside(thread, signal).map(|()| Next::Away);
                 }
             }
             Inside::Interrupted => self.interrupted_inside(thread)?,

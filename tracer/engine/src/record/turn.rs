@@ -87,10 +87,7 @@ impl Recorder {
         self.slice_end = Instant::now() + SLICE;
         self.turns = self.agent.as_ref().map_or(0, Agent::turns);
         self.give_orders(thread);
-        self.agent
-            .iter()
-            .filter(|agent| agent.state(thread) != state::HELD)
-            .for_each(|agent| agent.wake(thread));
+        self.agent.iter().filter(|_| self.is_out(thread)).for_each(|agent| agent.wake(thread));
         Ok(())
     }
 
@@ -148,11 +145,16 @@ impl Recorder {
 
     pub(super) fn go_on(&mut self, thread: i32, next: Next) -> Result<(), TracerError> {
         match next {
+            Next::Away => Ok(()),
             Next::Gone => {
                 self.end_turn(thread);
                 Ok(())
             }
             Next::GroupStop => {
+                if self.agent.as_ref().is_some_and(|agent| agent.state(thread) == state::LEAVING) {
+                    // It has not given the turn up, and must not do so when it goes on.
+                    self.leave_agent(thread)?;
+                }
                 self.end_turn(thread);
                 self.stay_stopped(thread)
             }
@@ -353,6 +355,11 @@ impl Recorder {
         Ok(())
     }
 
+    /// Whether a thread makes a call inside without the turn.
+    pub(super) fn is_out(&self, thread: i32) -> bool {
+        self.agent.as_ref().is_some_and(|agent| agent.state(thread) != state::HELD)
+    }
+
     /// Deals with the stop of a thread that is inside without the turn, where that does not need the turn. False when the
     /// thread has to wait for it.
     fn stays_inside(&mut self, thread: i32, stop: Wait) -> Result<bool, TracerError> {
@@ -390,6 +397,8 @@ impl Recorder {
 
     /// Lets a thread that is inside without the turn take a signal that does nothing.
     pub(super) fn go_on_inside(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
+        // From here on it may take the turn.
+        self.end_turn(thread);
         self.agent.iter().for_each(|agent| agent.set_stopped(thread, false));
         self.task(thread).status = Status::Running;
         ptrace::resume(thread, Resume::Continue, signal).or_else(gone_is_fine)

@@ -285,8 +285,7 @@ impl World {
         let failed = TracerError::system("read the agent's memory");
         let memory = self.memory_of(served.thread)?;
         let word = |offset: u64| memory.word(agent::AREAS_START + offset).map_err(&failed);
-        let hook = word(area::HOOK)?;
-        let next = memory.word(hook + agent::hook::NEXT).map_err(&failed)?;
+        let next = word(area::NEXT)?;
         let mut saved = [0; trace::SAVED_REGISTERS];
         for (index, register) in saved.iter_mut().enumerate() {
             *register = word(area::SAVED + 8 * index as u64)?;
