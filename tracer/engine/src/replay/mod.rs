@@ -7,6 +7,8 @@
 
 mod apply;
 mod calls;
+#[cfg(test)]
+mod cost;
 mod landmark;
 mod layout;
 mod planted;
