@@ -125,7 +125,7 @@ pub(crate) struct Recorder {
     known_sites: KnownSites,
     /// Unruly instructions of files, as offsets in a mapping.
     unruly_sites: HashMap<exec::TextKey, Vec<(u64, crate::unruly::Site)>>,
-    /// Recorded time up to which there are events.
+    /// Recorded time of the last event.
     drained_ns: u64,
 }
 
@@ -367,7 +367,9 @@ impl Recorder {
 
     fn event(&mut self, thread: i32, registers: Registers, kind: EventKind) -> Result<(), TracerError> {
         let task = &self.tasks[&thread];
-        let event = Event { space: task.space, thread: task.id(), time_ns: self.now(), registers, kind };
+        let now = self.now();
+        let event = Event { space: task.space, thread: task.id(), time_ns: now, registers, kind };
+        self.drained_ns = now;
         self.writer.event(event)?;
         Ok(())
     }

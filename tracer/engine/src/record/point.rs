@@ -12,7 +12,8 @@ use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 use super::exec::TRAP;
 use super::inside::Inside;
 use super::signals::{SI_KERNEL, is_fault};
-use super::task::{Boundary, Phase, Status};
+use super::task::{Boundary, Phase, Status, Task};
+use super::written::RED_ZONE_BYTES;
 use super::{Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -173,39 +174,31 @@ impl Recorder {
         let memory = self.memory_of(thread);
         self.begin_tracking(thread)?;
         let (mut lines, mut complete) = self.space_of(thread).written.lines(thread, &memory, registers);
+        let others: Vec<(Registers, bool)> = self.others_in_space(thread);
+        for (registers, _) in &others {
+            let dead = dead_stack(registers.rsp);
+            lines.retain(|line| !dead.contains(&line.line));
+        }
         let found = lines.len();
-        for range in self.written_by_calls(thread) {
-            lines.retain(|line| !range.contains(&line.line));
+        for (entry, _) in others.iter().filter(|(_, in_call)| *in_call) {
+            for written in written_by_call(entry, &memory) {
+                lines.retain(|line| !written.contains(&line.line));
+            }
         }
         complete &= lines.len() == found;
         Ok(Fingerprint { xstate_hash: xstate::canonical_hash(&state), lines, complete })
     }
 
-    /// The lines that calls in which other threads of the space are may have written already: replay writes them when the
-    /// calls return.
-    fn written_by_calls(&self, thread: i32) -> Vec<Range<u64>> {
-        /// With this result a call may have written as much as it ever does.
-        const FAULT: i64 = -(libc::EFAULT as i64);
+    /// The registers of all other threads of the space, and whether they are in a call.
+    fn others_in_space(&self, thread: i32) -> Vec<(Registers, bool)> {
         let space = self.tasks[&thread].space;
-        let memory = self.memory_of(thread);
-        let mut ranges = Vec::new();
-        for task in self.tasks.values().filter(|task| task.space == space && task.thread != thread) {
-            let entry = match task.phase {
-                Phase::Kernel => task.entry,
-                Phase::User if self.is_out(task.thread) => match self.entry_inside(task.thread) {
-                    Ok(entry) => entry,
-                    Err(_) => continue,
-                },
-                Phase::User => continue,
-            };
-            let line = |address: u64| address / LINE_BYTES as u64;
-            let mut add = |range: syscalls::Range| {
-                ranges.push(line(range.addr)..line(range.addr.saturating_add(range.len - 1)) + 1);
-            };
-            // What a call without a rule writes is not known: it is found as a divergence.
-            let _ = syscalls::writes(entry.orig_rax, &entry.arguments(), FAULT, &*memory, &mut add);
-        }
-        ranges
+        let others = self.tasks.values().filter(|task| task.space == space && task.thread != thread);
+        let registers = |task: &Task| match task.phase {
+            Phase::Kernel => Some((task.entry, true)),
+            Phase::User if self.is_out(task.thread) => Some((self.entry_inside(task.thread).ok()?, true)),
+            Phase::User => Some((self.registers(task.thread).ok()?, false)),
+        };
+        others.filter_map(registers).collect()
     }
 
     /// Starts write tracking in the thread's space, at its first forced point.
@@ -272,6 +265,29 @@ impl Recorder {
         }
         None
     }
+}
+
+/// The lines that a call in progress may have written already: replay writes them when the call returns.
+fn written_by_call(entry: &Registers, memory: &Memory) -> Vec<Range<u64>> {
+    /// With this result a call may have written as much as it ever does.
+    const FAULT: i64 = -(libc::EFAULT as i64);
+    let mut lines = Vec::new();
+    let line = |address: u64| address / LINE_BYTES as u64;
+    let mut add = |range: syscalls::Range| {
+        lines.push(line(range.addr)..line(range.addr.saturating_add(range.len - 1)) + 1);
+    };
+    // What a call without a rule writes is not known: it is found as a divergence.
+    let _ = syscalls::writes(entry.orig_rax, &entry.arguments(), FAULT, memory, &mut add);
+    lines
+}
+
+/// The lines below a waiting thread's stack pointer that nobody reads again. They may hold remains of an XSAVE, which leaves
+/// out what the processor happens to know to be in its initial state.
+fn dead_stack(rsp: u64) -> Range<u64> {
+    /// No further: the stack of a coroutine has other memory below it.
+    const BYTES_MAX: u64 = 32 << 10;
+    let end = rsp.saturating_sub(RED_ZONE_BYTES);
+    end.saturating_sub(BYTES_MAX) / LINE_BYTES as u64..end / LINE_BYTES as u64
 }
 
 /// The end of a repeated string instruction at the start of `code`.

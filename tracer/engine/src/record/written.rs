@@ -42,7 +42,7 @@ const NEAR_DEPTH_MAX: u32 = 3;
 const NEAR_STACK_BYTES: u64 = 2048;
 
 /// The red zone below the stack pointer (System V ABI, x86-64, section 3.2.2).
-const RED_ZONE_BYTES: u64 = 128;
+pub(super) const RED_ZONE_BYTES: u64 = 128;
 
 /// What is known of an address space's written memory.
 #[derive(Default)]
