@@ -31,7 +31,7 @@ pub(super) struct TextKey {
 }
 
 impl TextKey {
-    fn new(meta: &std::fs::Metadata, offset: u64, len: u64) -> TextKey {
+    pub(super) fn new(meta: &std::fs::Metadata, offset: u64, len: u64) -> TextKey {
         use std::os::unix::fs::MetadataExt;
         let times_ns = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
         TextKey { device: meta.dev(), inode: meta.ino(), times_ns, offset, len }
@@ -54,7 +54,10 @@ impl Recorder {
         new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
-            new.sites.extend(self.patch_text(thread, &memory, map).map_err(&failed)?);
+            let len = map.end - map.start;
+            let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
+            let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
+            new.sites.extend(self.patch_text(&memory, map.start, len, key).map_err(&failed)?);
         }
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
@@ -125,25 +128,22 @@ impl Recorder {
     }
 
     /// As [`patch_sites`], of a mapped file: what was found in it is kept for the next program that maps it.
-    fn patch_text(
+    pub(super) fn patch_text(
         &mut self,
-        thread: i32,
         memory: &Memory,
-        map: &Map,
+        start: u64,
+        len: u64,
+        key: Option<TextKey>,
     ) -> std::io::Result<HashMap<u64, unruly::Site>> {
-        let len = map.end - map.start;
-        let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
-        let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
-        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key)).cloned();
-        if let Some(known) = known {
-            for (offset, _) in &known {
-                memory.write(map.start + offset, &[TRAP])?;
+        if let Some(known) = key.as_ref().and_then(|key| self.unruly_sites.get(key)) {
+            for (offset, _) in known {
+                memory.write(start + offset, &[TRAP])?;
             }
-            return Ok(known.into_iter().map(|(offset, site)| (map.start + offset, site)).collect());
+            return Ok(known.iter().map(|(offset, site)| (start + offset, *site)).collect());
         }
-        let sites = patch_sites(memory, map.start, len)?;
+        let sites = patch_sites(memory, start, len)?;
         if let Some(key) = key {
-            let offsets = sites.iter().map(|(address, site)| (address - map.start, *site)).collect();
+            let offsets = sites.iter().map(|(address, site)| (address - start, *site)).collect();
             self.unruly_sites.insert(key, offsets);
         }
         Ok(sites)
@@ -279,11 +279,7 @@ fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
 pub(super) const TRAP: u8 = 0xcc;
 
 /// Replaces the unruly instructions in a range of code by traps.
-pub(super) fn patch_sites(
-    memory: &Memory,
-    start: u64,
-    len: u64,
-) -> std::io::Result<HashMap<u64, unruly::Site>> {
+fn patch_sites(memory: &Memory, start: u64, len: u64) -> std::io::Result<HashMap<u64, unruly::Site>> {
     let mut code = vec![0; len as usize];
     let read = memory.read_some(start, &mut code)?;
     let sites: HashMap<u64, unruly::Site> = unruly::scan(&code[..read], start).into_iter().collect();

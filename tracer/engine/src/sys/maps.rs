@@ -1,6 +1,6 @@
 //! `/proc/PID/maps` (proc(5)).
 
-use std::io;
+use std::io::{self, Read};
 
 /// One line of the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,10 @@ impl Map {
 
 /// The mappings of a process, in address order.
 pub(crate) fn read(process: i32) -> io::Result<Vec<Map>> {
-    let text = std::fs::read(format!("/proc/{process}/maps"))?;
+    /// The file has no size: reading it would begin with a few bytes.
+    const ROOM: usize = 16 << 10;
+    let mut text = Vec::with_capacity(ROOM);
+    std::fs::File::open(format!("/proc/{process}/maps"))?.read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 

@@ -223,8 +223,12 @@ pub(crate) fn affinity() -> io::Result<Vec<u8>> {
 
 /// The state letter of a thread (proc(5), `/proc/PID/stat`), or `None` when it is gone.
 pub(crate) fn state(thread: i32) -> Option<u8> {
-    let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
-    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    use std::io::Read;
+    /// The letter comes behind the number and the name of at most 15 bytes.
+    const START_BYTES: usize = 64;
+    let mut stat = [0; START_BYTES];
+    let read = std::fs::File::open(format!("/proc/{thread}/stat")).ok()?.read(&mut stat).ok()?;
+    let end_of_name = stat[..read].iter().rposition(|byte| *byte == b')')?;
     stat.get(end_of_name + 2).copied()
 }
 
