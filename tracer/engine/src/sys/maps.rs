@@ -1,6 +1,8 @@
 //! `/proc/PID/maps` (proc(5)).
 
-use std::io::{self, Read};
+use std::io;
+
+use crate::sys::process::read_proc;
 
 /// One line of the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +35,7 @@ impl Map {
 
 /// The mappings of a process, in address order.
 pub(crate) fn read(process: i32) -> io::Result<Vec<Map>> {
-    /// The file has no size: reading it would begin with a few bytes.
-    const ROOM: usize = 16 << 10;
-    let mut text = Vec::with_capacity(ROOM);
-    std::fs::File::open(format!("/proc/{process}/maps"))?.read_to_end(&mut text)?;
+    let text = read_proc(&format!("/proc/{process}/maps"))?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::sys::process::read_proc;
+
 /// Blocks SIGCHLD, so that [`wait_child`] can wait for it with a time-out. Threads started later inherit it.
 pub(crate) fn block_child_signal() -> io::Result<()> {
     // SAFETY: the sets are local and initialised by sigemptyset before use.
@@ -96,7 +98,8 @@ struct Masks(String);
 
 impl Masks {
     fn read(thread: i32) -> io::Result<Masks> {
-        std::fs::read_to_string(format!("/proc/{thread}/status")).map(Masks)
+        let text = read_proc(&format!("/proc/{thread}/status"))?;
+        Ok(Masks(String::from_utf8_lossy(&text).into_owned()))
     }
 
     fn get(&self, name: &str) -> u64 {
