@@ -9,7 +9,7 @@ use super::{Bench, ROUNDS, median, milliseconds, print_row, timed, words};
 
 const REVERSE: &str = "reverse-continue, sieve, end to main";
 
-const CONDITIONAL: &str = "conditional breakpoint, a second";
+const CONDITIONAL: &str = "conditional breakpoint, visits a second";
 
 /// How often the loop of `tests/bench/conditional.c` reaches its breakpoint.
 const CONDITIONAL_VISITS: f64 = 1e8;
@@ -49,18 +49,12 @@ fn sieve(bench: &Bench) -> Result<()> {
 /// All visits by the whole time, with that of the program itself and of the start.
 fn conditional(bench: &Bench) -> Result<()> {
     let (trace, bare) = recorded(bench, "trace-conditional", &[&bench.compiled("conditional")?])?;
-    for condition in ["number == 99999990", "visits == 99999990"] {
+    for (on, condition) in [("argument", "number == 99999990"), ("variable", "visits == 99999990")] {
         let stop = format!("break step if {condition}");
         let times = (0..ROUNDS).map(|_| bench.batch(&trace, &[&stop, "continue"]));
         let seconds = median(times.collect::<Result<Vec<_>>>()?).as_secs_f64();
         let rate = format!("{:.0} M", CONDITIONAL_VISITS / seconds / 1e6);
-        print_row(
-            &format!("{CONDITIONAL}, {condition}"),
-            &format!("{:.1}", milliseconds(bare)),
-            "",
-            &rate,
-            "20 M",
-        );
+        print_row(&format!("{CONDITIONAL}, {on}"), &format!("{:.1}", milliseconds(bare)), "", &rate, "20 M");
     }
     Ok(())
 }

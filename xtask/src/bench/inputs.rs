@@ -11,7 +11,7 @@ use crate::check;
 
 const COMMITS: usize = 5000;
 const SOURCES: usize = 100;
-const FUNCTIONS_PER_SOURCE: usize = 20;
+const FUNCTIONS_PER_SOURCE: usize = 3;
 
 /// Text that compresses about as well as text does.
 pub(super) fn pseudo_random_text(len: usize) -> Vec<u8> {

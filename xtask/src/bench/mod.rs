@@ -41,7 +41,7 @@ pub(crate) fn run(only: &str) -> Result<()> {
 }
 
 fn print_row(name: &str, bare: &str, record: &str, replay: &str, must: &str) {
-    println!("{name:44} {bare:>10} {record:>10} {replay:>10}   {must}");
+    println!("{name:50} {bare:>10} {record:>10} {replay:>10}   {must}");
 }
 
 impl Bench {
