@@ -30,7 +30,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     println!("xtask: installing missing system packages: {}", missing.join(" "));
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
+    let is_root = is_root();
     let apt = |arguments: &[&str]| {
         let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
         if !is_root {
@@ -47,7 +47,12 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     bail!("cannot install {}; install these packages by hand and run the command again", missing.join(" "))
 }
 
-fn exists(program: &str) -> bool {
+pub(crate) fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+/// A program is there, by its path or in `$PATH`.
+pub(crate) fn exists(program: &str) -> bool {
     if program.starts_with('/') {
         return std::path::Path::new(program).exists();
     }

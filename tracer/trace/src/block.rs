@@ -33,31 +33,40 @@ pub(crate) struct BlockHeader {
     pub(crate) packed_len: u32,
 }
 
-/// Compresses `raw` and puts the header before it.
-pub(crate) fn encode(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    encode_marked(MAGIC, first, count, raw, level)
+/// Makes blocks. What it works with is kept from block to block: fresh memory would cost more than the compression of what
+/// compresses badly.
+pub(crate) struct Packer {
+    compressor: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+    block: Vec<u8>,
 }
 
-/// As [`encode`], for a run of calls.
-pub(crate) fn encode_calls(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    encode_marked(MAGIC_CALLS, first, count, raw, level)
-}
+impl Packer {
+    pub(crate) fn new(level: i32) -> std::io::Result<Packer> {
+        let compressor = zstd::bulk::Compressor::new(level)?;
+        Ok(Packer { compressor, packed: Vec::new(), block: Vec::new() })
+    }
 
-fn encode_marked(magic: [u8; 4], first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    assert!(raw.len() <= BLOCK_RAW_BYTES_MAX, "a block outgrew its bound");
-    let packed = zstd::bulk::compress(raw, level)?;
-    let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
-    out.extend_from_slice(&magic);
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(packed.len() as u32).to_le_bytes());
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&out);
-    crc.update(&packed);
-    out.extend_from_slice(&crc.finalize().to_le_bytes());
-    out.extend_from_slice(&packed);
-    Ok(out)
+    /// Compresses `raw`, a run of calls or not, and puts the header before it.
+    pub(crate) fn pack(&mut self, calls: bool, first: u64, count: u32, raw: &[u8]) -> std::io::Result<&[u8]> {
+        assert!(raw.len() <= BLOCK_RAW_BYTES_MAX, "a block outgrew its bound");
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.compressor.compress_to_buffer(raw, &mut self.packed)?;
+        let out = &mut self.block;
+        out.clear();
+        out.extend_from_slice(if calls { &MAGIC_CALLS } else { &MAGIC });
+        out.extend_from_slice(&first.to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
+        out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.packed.len() as u32).to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(out);
+        crc.update(&self.packed);
+        out.extend_from_slice(&crc.finalize().to_le_bytes());
+        out.extend_from_slice(&self.packed);
+        Ok(out)
+    }
 }
 
 /// Reads a header. `Err` says what is wrong with it.

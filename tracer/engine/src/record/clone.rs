@@ -67,6 +67,11 @@ impl Recorder {
         let entry = self.tasks[&parent].entry;
         self.event(parent, entry, EventKind::Start(Box::new(start)))?;
         self.ready.push_back(child);
+        if has(libc::CLONE_VFORK) {
+            // It waits in the kernel until the child has ended or runs another program: its turn is over.
+            self.resume(parent, 0)?;
+            return Ok(Next::Gone);
+        }
         Ok(Next::Resume(0))
     }
 

@@ -13,6 +13,7 @@ use super::task::Space;
 use crate::TracerError;
 use crate::sys::maps::{self, Map};
 use crate::sys::memory::Memory;
+use crate::sys::process::read_proc;
 use crate::{unruly, vdso};
 
 const PAGE: usize = 4096;
@@ -31,7 +32,7 @@ pub(super) struct TextKey {
 }
 
 impl TextKey {
-    fn new(meta: &std::fs::Metadata, offset: u64, len: u64) -> TextKey {
+    pub(super) fn new(meta: &std::fs::Metadata, offset: u64, len: u64) -> TextKey {
         use std::os::unix::fs::MetadataExt;
         let times_ns = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
         TextKey { device: meta.dev(), inode: meta.ino(), times_ns, offset, len }
@@ -54,7 +55,10 @@ impl Recorder {
         new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
-            new.sites.extend(self.patch_text(thread, &memory, map).map_err(&failed)?);
+            let len = map.end - map.start;
+            let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
+            let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
+            new.sites.extend(self.patch_text(&memory, map.start, len, key).map_err(&failed)?);
         }
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
@@ -88,13 +92,13 @@ impl Recorder {
         let Some(agent) = self.agent.as_ref().filter(|_| self.tasks[&thread].netted) else { return Ok(()) };
         let path = [agent.path().as_os_str().as_bytes(), &[0]].concat();
         if self.map_agent_memory(thread, &path).is_none() {
+            self.space_of(thread).hooks.ready = false;
             self.warn(format!(
                 "every system call of {} stops it, which is slow: the agent could not be mapped into it",
                 std::fs::read_link(format!("/proc/{thread}/exe")).unwrap_or_default().display()
             ));
             return Ok(());
         }
-        self.space_of(thread).hooks.ready = true;
         self.hook_known(thread)
     }
 
@@ -113,6 +117,8 @@ impl Recorder {
         let memory = self.memory_of(thread);
         memory.write(agent::CODE_START, agent::IMAGE).ok()?;
         memory.write(PATH, path).ok()?;
+        // From here on calls can be made from the agent's code, where the safety net does not stop them.
+        self.space_of(thread).hooks.ready = true;
         let open = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
         let descriptor = self.call_in(thread, libc::SYS_open, [PATH, open, 0, 0, 0, 0])? as u64;
         let len = agent::SHARED_END - agent::SHARED_START;
@@ -125,25 +131,22 @@ impl Recorder {
     }
 
     /// As [`patch_sites`], of a mapped file: what was found in it is kept for the next program that maps it.
-    fn patch_text(
+    pub(super) fn patch_text(
         &mut self,
-        thread: i32,
         memory: &Memory,
-        map: &Map,
+        start: u64,
+        len: u64,
+        key: Option<TextKey>,
     ) -> std::io::Result<HashMap<u64, unruly::Site>> {
-        let len = map.end - map.start;
-        let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
-        let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
-        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key)).cloned();
-        if let Some(known) = known {
-            for (offset, _) in &known {
-                memory.write(map.start + offset, &[TRAP])?;
+        if let Some(known) = key.as_ref().and_then(|key| self.unruly_sites.get(key)) {
+            for (offset, _) in known {
+                memory.write(start + offset, &[TRAP])?;
             }
-            return Ok(known.into_iter().map(|(offset, site)| (map.start + offset, site)).collect());
+            return Ok(known.iter().map(|(offset, site)| (start + offset, *site)).collect());
         }
-        let sites = patch_sites(memory, map.start, len)?;
+        let sites = patch_sites(memory, start, len)?;
         if let Some(key) = key {
-            let offsets = sites.iter().map(|(address, site)| (address - map.start, *site)).collect();
+            let offsets = sites.iter().map(|(address, site)| (address - start, *site)).collect();
             self.unruly_sites.insert(key, offsets);
         }
         Ok(sites)
@@ -159,20 +162,35 @@ impl Recorder {
     ) -> Result<Image, TracerError> {
         let mut mappings = Vec::new();
         let mut writes = Vec::new();
+        let mut last: Option<(&Map, Option<Kept>)> = None;
         let brk = self.spaces[&space].brk;
         let patched: BTreeSet<u64> =
             self.spaces[&space].sites.keys().map(|site| site & !(PAGE as u64 - 1)).collect();
         for map in maps.iter().filter(|map| !KERNEL_MAPPINGS.contains(&map.name.as_str())) {
-            let (mapping, file) = self.image_mapping(thread, map)?;
+            // A program's parts lie one after the other.
+            let same = |before: &Map| (before.inode, &before.name) == (map.inode, &map.name);
+            let file = match last.take() {
+                Some((before, file)) if same(before) => file,
+                _ => self.keep_mapped(thread, map)?,
+            };
             // Of what cannot be written only our own patches differ from the file.
             let pages: Vec<u64> = match &file {
                 Some(_) if !map.writable() => patched.range(map.start..map.end).copied().collect(),
                 _ => (map.start..map.end).step_by(PAGE).collect(),
             };
-            self.capture_contents(memory, map, file, &pages, &mut writes)?;
-            mappings.push(mapping);
+            let file_of = |kept: &Kept| Source::File { file: kept.stored.clone(), offset: map.offset };
+            self.capture_contents(memory, map, file.as_ref().map(|kept| &kept.file), &pages, &mut writes)?;
+            mappings.push(Mapping {
+                start: map.start,
+                end: map.end,
+                protection: map.protection,
+                grows_down: map.name == "[stack]",
+                source: file.as_ref().map_or(Source::Zero, file_of),
+                name: map.name.clone(),
+            });
+            last = Some((map, file));
         }
-        let arguments = std::fs::read(format!("/proc/{thread}/cmdline")).unwrap_or_default();
+        let arguments = read_proc(&format!("/proc/{thread}/cmdline")).unwrap_or_default();
         let arguments = arguments.strip_suffix(&[0]).unwrap_or(&arguments);
         let path = std::fs::read_link(format!("/proc/{thread}/exe")).unwrap_or_default();
         Ok(Image {
@@ -190,24 +208,11 @@ impl Recorder {
         })
     }
 
-    fn image_mapping(&mut self, thread: i32, map: &Map) -> Result<(Mapping, Option<File>), TracerError> {
-        let file = map.is_file().then(|| open_mapped(thread, map)).flatten();
-        let source = match &file {
-            Some(file) => {
-                let stored: StoredFile = self.files.keep(file, map.name.as_ref())?;
-                Source::File { file: stored, offset: map.offset }
-            }
-            None => Source::Zero,
-        };
-        let mapping = Mapping {
-            start: map.start,
-            end: map.end,
-            protection: map.protection,
-            grows_down: map.name == "[stack]",
-            source,
-            name: map.name.clone(),
-        };
-        Ok((mapping, file))
+    /// Keeps the file behind a mapping, if there is one.
+    fn keep_mapped(&mut self, thread: i32, map: &Map) -> Result<Option<Kept>, TracerError> {
+        let Some(file) = map.is_file().then(|| open_mapped(thread, map)).flatten() else { return Ok(None) };
+        let stored = self.files.keep(&file, map.name.as_ref())?;
+        Ok(Some(Kept { file, stored }))
     }
 
     /// Saves the pages that differ from what replay maps: zeros, or the file.
@@ -215,28 +220,47 @@ impl Recorder {
         &mut self,
         memory: &Memory,
         map: &Map,
-        file: Option<File>,
+        file: Option<&File>,
         pages: &[u64],
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
-        use std::os::unix::fs::FileExt;
-        let mut page = [0; PAGE];
-        let mut expected = [0; PAGE];
-        for address in pages.iter().copied() {
-            let Ok(read) = memory.read_some(address, &mut page) else { continue };
-            expected.fill(0);
-            if let Some(file) = &file {
-                let offset = map.offset + (address - map.start);
-                let mut filled = 0;
-                while let Ok(n @ 1..) = file.read_at(&mut expected[filled..], offset + filled as u64) {
-                    filled += n;
+        /// How many pages are read with one call.
+        const PAGES_PER_READ: usize = 64;
+        let mut contents = vec![0; PAGES_PER_READ.min(pages.len()) * PAGE];
+        for batch in pages.chunks(PAGES_PER_READ) {
+            let read = memory.read_pages(batch, &mut contents);
+            for (index, address) in batch.iter().copied().enumerate() {
+                let page = &mut contents[index * PAGE..][..PAGE];
+                // What comes after a page that cannot be read so is read page by page.
+                let read = if index < read { Ok(PAGE) } else { memory.read_some(address, page) };
+                let Ok(read) = read else { continue };
+                let mut expected = [0; PAGE];
+                if let Some(file) = file {
+                    read_page(file, map.offset + (address - map.start), &mut expected);
                 }
-            }
-            if page[..read] != expected[..read] {
-                writes.push(Write { addr: address, data: self.data(page[..read].to_vec())? });
+                if page[..read] != expected[..read] {
+                    writes.push(Write { addr: address, data: self.data(page[..read].to_vec())? });
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// A file behind a mapping, and its copy.
+struct Kept {
+    file: File,
+    stored: StoredFile,
+}
+
+/// Reads a page of a file; behind its end it stays as it is.
+fn read_page(file: &File, offset: u64, page: &mut [u8; PAGE]) {
+    use std::os::unix::fs::FileExt;
+    let mut filled = 0;
+    while filled < PAGE
+        && let Ok(n @ 1..) = file.read_at(&mut page[filled..], offset + filled as u64)
+    {
+        filled += n;
     }
 }
 
@@ -279,11 +303,7 @@ fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
 pub(super) const TRAP: u8 = 0xcc;
 
 /// Replaces the unruly instructions in a range of code by traps.
-pub(super) fn patch_sites(
-    memory: &Memory,
-    start: u64,
-    len: u64,
-) -> std::io::Result<HashMap<u64, unruly::Site>> {
+fn patch_sites(memory: &Memory, start: u64, len: u64) -> std::io::Result<HashMap<u64, unruly::Site>> {
     let mut code = vec![0; len as usize];
     let read = memory.read_some(start, &mut code)?;
     let sites: HashMap<u64, unruly::Site> = unruly::scan(&code[..read], start).into_iter().collect();

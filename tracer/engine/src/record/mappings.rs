@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
 
-use super::exec::{TRAP, patch_sites, text_of};
+use super::exec::{TRAP, TextKey, text_of};
 use super::{NO_EFFECT, Recorder};
 use crate::TracerError;
 use crate::sys::maps;
@@ -124,8 +124,11 @@ impl Recorder {
         };
         if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 {
             let memory = self.memory_of(thread);
-            let sites =
-                patch_sites(&memory, start, end - start).map_err(TracerError::system("patch code"))?;
+            let meta = std::fs::metadata(format!("/proc/{thread}/fd/{}", descriptor as i32)).ok();
+            let key = meta.map(|meta| TextKey::new(&meta, offset, end - start));
+            let sites = self
+                .patch_text(&memory, start, end - start, key)
+                .map_err(TracerError::system("patch code"))?;
             for address in sites.keys() {
                 writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });
             }

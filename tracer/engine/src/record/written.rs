@@ -5,8 +5,8 @@
 //! - at the first point of a large program, where nothing is known about writes, or without userfaultfd: then the lines
 //!   around the stack pointer, those that registers lead to and global variables are taken;
 //! - where many pages are written: then it is found out which of them are written all the time, and for some points only
-//!   those are hashed, and write-protected again. What tells one turn of a loop from the next changes all the time, and
-//!   each page costs a fault and its hashing.
+//!   those are hashed, and none is write-protected. What tells one turn of a loop from the next changes all the time, and
+//!   each page costs a fault or its hashing.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -26,8 +26,11 @@ const PAGES_MAX: usize = 128;
 /// How many pages are hashed at the first point, before it is known which of them change.
 const FIRST_PAGES_MAX: usize = 1024;
 
-/// For how many points the same pages are watched.
+/// For how many points the same pages are hashed.
 const FOCUS_POINTS: u32 = 48;
+
+/// Of the chosen pages those stay that have changed at the first of these points.
+const TRIAL_POINTS: u32 = 8;
 
 /// How many pages of the programs' and libraries' own data are taken where not all can be.
 const DATA_PAGES_MAX: usize = 256;
@@ -74,9 +77,34 @@ enum Tracking {
 enum Focus {
     #[default]
     All,
-    /// These, for so many points; at the last of them all are protected again, so that it is known what is written until
+    /// None: these are hashed.
+    Some(Chosen),
+}
+
+/// Pages that are hashed at some points, whether they were written or not.
+struct Chosen {
+    pages: Vec<u64>,
+    /// Those that have changed since they were chosen.
+    changed: HashSet<u64>,
+    /// At how many more points; at the last of them all memory is protected, so that it is known what is written until
     /// the next.
-    Some(Vec<u64>, u32),
+    points: u32,
+}
+
+impl Chosen {
+    /// Notes which lines have changed. After a while pages that do not change are left out.
+    fn note(&mut self, lines: &[LineHash]) {
+        let trial_ends = FOCUS_POINTS - TRIAL_POINTS;
+        if self.points >= trial_ends && self.points < FOCUS_POINTS {
+            self.changed.extend(lines.iter().map(|line| page_of(line.line * LINE_BYTES as u64)));
+        }
+        if self.points == trial_ends {
+            self.pages.retain(|page| self.changed.contains(page));
+            if self.pages.is_empty() {
+                self.points = 1;
+            }
+        }
+    }
 }
 
 impl Written {
@@ -106,7 +134,13 @@ impl Written {
     ) -> (Vec<LineHash>, bool) {
         self.refresh(thread);
         let (mut lines, complete) = match self.pages(memory, registers) {
-            Some((pages, complete)) => (self.changed_lines(memory, &pages), complete),
+            Some((pages, complete)) => {
+                let lines = self.changed_lines(memory, &pages);
+                if let Focus::Some(chosen) = &mut self.focus {
+                    chosen.note(&lines);
+                }
+                (lines, complete)
+            }
             None => {
                 let mut lines = self.near_lines(memory, registers);
                 let data = self.data_pages();
@@ -170,23 +204,25 @@ impl Written {
                 if all.len() <= PAGES_MAX {
                     return Some((all, true));
                 }
-                let chosen = self.choose(all, memory, registers);
-                self.focus = Focus::Some(chosen.clone(), FOCUS_POINTS);
-                Some((chosen, false))
-            }
-            Focus::Some(chosen, points) => {
-                let mut pages = self.near_pages(registers);
-                for page in &chosen {
-                    // A page that has been unmapped is left out.
-                    let _ = tracker.scan(*page, page + PAGE, &mut |page, _| pages.push(page));
+                let pages = self.choose(all, memory, registers);
+                for map in &self.maps {
+                    // What has been unmapped needs none.
+                    let _ = tracker.release(map.start, map.end);
                 }
+                let changed = HashSet::new();
+                self.focus = Focus::Some(Chosen { pages: pages.clone(), changed, points: FOCUS_POINTS });
+                Some((pages, false))
+            }
+            Focus::Some(chosen) => {
+                let mut pages = self.near_pages(registers);
+                pages.extend(&chosen.pages);
                 pages.sort_unstable();
                 pages.dedup();
-                if points > 1 {
-                    self.focus = Focus::Some(chosen, points - 1);
+                if chosen.points > 1 {
+                    self.focus = Focus::Some(Chosen { points: chosen.points - 1, ..chosen });
                 } else {
                     self.scan(tracker)?;
-                    self.hashes.retain(|page, _| chosen.binary_search(page).is_ok());
+                    self.hashes.retain(|page, _| chosen.pages.binary_search(page).is_ok());
                 }
                 Some((pages, false))
             }

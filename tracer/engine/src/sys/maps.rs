@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::sys::process::read_proc;
+
 /// One line of the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
@@ -33,7 +35,7 @@ impl Map {
 
 /// The mappings of a process, in address order.
 pub(crate) fn read(process: i32) -> io::Result<Vec<Map>> {
-    let text = std::fs::read(format!("/proc/{process}/maps"))?;
+    let text = read_proc(&format!("/proc/{process}/maps"))?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 

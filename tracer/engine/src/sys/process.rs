@@ -1,7 +1,8 @@
 //! Starting processes to trace, and small facts about running ones.
 
 use std::ffi::CString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::{ptrace, seccomp};
@@ -221,17 +222,30 @@ pub(crate) fn affinity() -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file of `/proc`. These have no size, so that reading one of them without room would begin with a few bytes.
+pub(crate) fn read_proc(path: &str) -> io::Result<Vec<u8>> {
+    const ROOM: usize = 8 << 10;
+    let mut text = Vec::with_capacity(ROOM);
+    File::open(path)?.read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// The state letter of a thread (proc(5), `/proc/PID/stat`), or `None` when it is gone.
 pub(crate) fn state(thread: i32) -> Option<u8> {
-    let stat = std::fs::read(format!("/proc/{thread}/stat")).ok()?;
-    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    /// The letter comes behind the number and the name of at most 15 bytes.
+    const START_BYTES: usize = 64;
+    let mut stat = [0; START_BYTES];
+    let read = File::open(format!("/proc/{thread}/stat")).ok()?.read(&mut stat).ok()?;
+    let end_of_name = stat[..read].iter().rposition(|byte| *byte == b')')?;
     stat.get(end_of_name + 2).copied()
 }
 
 /// The process has a seccomp filter (proc(5), `/proc/PID/status`).
 pub(crate) fn is_filtered(process: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
+    let status = read_proc(&format!("/proc/{process}/status")).unwrap_or_default();
+    String::from_utf8_lossy(&status)
+        .lines()
+        .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
 /// Sends a signal to a process that this one started.

@@ -213,15 +213,30 @@ struct PeekSignals {
     count: i32,
 }
 
+/// How many waiting signals are looked at.
+const PEEKED: usize = 16;
+
 /// Whether a signal waits to be reported that is meant for this thread alone.
 pub(crate) fn is_pending(thread: i32, signal: i32) -> io::Result<bool> {
-    const COUNT: usize = 16;
-    let mut ask = PeekSignals { offset: 0, flags: 0, count: COUNT as i32 };
-    let mut infos = [[0u8; SIGINFO_BYTES]; COUNT];
+    let mut infos = [[0u8; SIGINFO_BYTES]; PEEKED];
+    let found = peek_signals(thread, 0, &mut infos)?;
+    Ok(infos.iter().take(found).any(|info| SignalInfo(*info).signal() == signal))
+}
+
+/// Whether any signal waits, for this thread or for its process.
+pub(crate) fn has_pending(thread: i32) -> io::Result<bool> {
+    /// `PTRACE_PEEKSIGINFO_SHARED`.
+    const OF_PROCESS: u32 = 1;
+    let mut infos = [[0u8; SIGINFO_BYTES]; PEEKED];
+    Ok(peek_signals(thread, 0, &mut infos)? > 0 || peek_signals(thread, OF_PROCESS, &mut infos)? > 0)
+}
+
+fn peek_signals(thread: i32, flags: u32, infos: &mut [[u8; SIGINFO_BYTES]; PEEKED]) -> io::Result<usize> {
+    let mut ask = PeekSignals { offset: 0, flags, count: PEEKED as i32 };
     // SAFETY: the kernel reads `ask` and writes at most the number of signals that it names.
     let found =
         unsafe { request(PTRACE_PEEKSIGINFO, thread, (&raw mut ask).cast(), infos.as_mut_ptr().cast()) }?;
-    Ok(infos.iter().take(found as usize).any(|info| SignalInfo(*info).signal() == signal))
+    Ok(found as usize)
 }
 
 /// Replaces the `siginfo_t` of a signal stop.

@@ -3,6 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use crate::sys::process::read_proc;
+use crate::sys::ptrace;
+
 /// Blocks SIGCHLD, so that [`wait_child`] can wait for it with a time-out. Threads started later inherit it.
 pub(crate) fn block_child_signal() -> io::Result<()> {
     // SAFETY: the sets are local and initialised by sigemptyset before use.
@@ -85,10 +88,12 @@ pub(crate) fn disposition(thread: i32, signal: i32) -> io::Result<Disposition> {
 /// Whether a signal with a handler waits that the thread, which is in a stop, does not block: it will be delivered
 /// before the thread executes anything.
 pub(crate) fn is_due(thread: i32) -> bool {
-    Masks::read(thread).is_ok_and(|masks| {
-        let waiting = masks.get("SigPnd:") | masks.get("ShdPnd:");
-        waiting & !masks.get("SigBlk:") & masks.get("SigCgt:") != 0
-    })
+    // The status file costs far more to read, and there seldom is one.
+    ptrace::has_pending(thread).unwrap_or(true)
+        && Masks::read(thread).is_ok_and(|masks| {
+            let waiting = masks.get("SigPnd:") | masks.get("ShdPnd:");
+            waiting & !masks.get("SigBlk:") & masks.get("SigCgt:") != 0
+        })
 }
 
 /// The signal masks of a thread (proc_pid_status(5)).
@@ -96,7 +101,8 @@ struct Masks(String);
 
 impl Masks {
     fn read(thread: i32) -> io::Result<Masks> {
-        std::fs::read_to_string(format!("/proc/{thread}/status")).map(Masks)
+        let text = read_proc(&format!("/proc/{thread}/status"))?;
+        Ok(Masks(String::from_utf8_lossy(&text).into_owned()))
     }
 
     fn get(&self, name: &str) -> u64 {

@@ -13,6 +13,7 @@ const UFFDIO_REGISTER: u64 = 0xc020_aa00;
 const UFFD_API: u64 = 0xaa;
 /// `UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_ASYNC`.
 const FEATURES: u64 = 1 | 1 << 12 | 1 << 15;
+const UFFDIO_WRITEPROTECT: u64 = 0xc018_aa06;
 const REGISTER_MODE_WP: u64 = 2;
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
 /// `PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC`.
@@ -94,6 +95,13 @@ impl WriteTracker {
     pub(crate) fn track(&self, start: u64, end: u64) -> io::Result<()> {
         let mut register = [start, end - start, REGISTER_MODE_WP, 0u64];
         control(&self.userfault, UFFDIO_REGISTER, register.as_mut_ptr().cast())
+    }
+
+    /// Takes the protection from a range, so that writes to it cost nothing. Its pages count as written until the next
+    /// scan.
+    pub(crate) fn release(&self, start: u64, end: u64) -> io::Result<()> {
+        let mut unprotect = [start, end - start, 0u64];
+        control(&self.userfault, UFFDIO_WRITEPROTECT, unprotect.as_mut_ptr().cast())
     }
 
     /// Calls `each` with every range of pages written since the last scan, and protects them again.
