@@ -30,6 +30,10 @@ pub const CLASSES_START: u64 = 0x4_0000;
 /// How many descriptors have a class.
 pub const DESCRIPTORS: u64 = 1024;
 
+/// How many functions of the vDSO the agent calls; their addresses are the words at [`CLOCKS`]: those of clock_gettime,
+/// gettimeofday and time, or 0 while the agent is to make system calls instead.
+pub const CLOCK_FUNCTIONS: usize = 3;
+
 /// Where the log lies; it ends at [`SHARED_END`].
 pub const LOG_START: u64 = 0x8_0000;
 

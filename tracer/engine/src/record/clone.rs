@@ -53,6 +53,7 @@ impl Recorder {
         task.segments = registers;
         task.misplaced = true;
         (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
+        task.tsc_traps = self.tasks[&parent].tsc_traps;
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
         let mut writes = Vec::new();
@@ -93,6 +94,7 @@ impl Recorder {
         copy.brk = original.brk;
         copy.syscall_address = original.syscall_address;
         copy.hooks = original.hooks.clone();
+        copy.clocks = original.clocks.clone();
         let id = SpaceId(self.next_space);
         self.next_space += 1;
         self.spaces.insert(id, copy);

@@ -1,13 +1,15 @@
 //! exec(2): a new address space, recorded as an image from which replay builds it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use trace::{Effect, Image, Mapping, Registers, Source, SpaceId, StoredFile, ThreadId, Write};
 
 use super::Recorder;
+use super::clocks::{Clocks, READ_IMPLIES_EXEC};
 use super::hooks::Text;
 use super::task::Space;
 use crate::TracerError;
@@ -51,11 +53,18 @@ impl Recorder {
         let space = SpaceId(self.next_space);
         self.next_space += 1;
         let mut new = Space::new(Rc::clone(&memory));
-        new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
+        let (syscall_address, clocks) = patch_vdso(&memory, &maps).map_err(&failed)?;
+        new.syscall_address = syscall_address;
+        let mut complete = !reads_imply_execution(thread);
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
-            new.sites.extend(self.patch_text(thread, &memory, map).map_err(&failed)?);
+            let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
+            let found = self.patch_text(&memory, meta.as_ref(), map.offset, map.start..map.end);
+            let found = found.map_err(&failed)?;
+            complete &= found.complete;
+            new.sites.extend(found.sites);
         }
+        new.clocks = Clocks::new(&maps, complete, clocks);
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
         if let Some(new) = self.spaces.get_mut(&space) {
@@ -80,7 +89,9 @@ impl Recorder {
         task.clear_tid = 0;
         let old = std::mem::replace(&mut task.space, new);
         self.leave_space(old);
-        self.map_agent(thread)
+        self.map_agent(thread)?;
+        self.begin_clocks(thread);
+        Ok(())
     }
 
     /// Maps the agent into a new program, whose exec is about to return.
@@ -124,29 +135,33 @@ impl Recorder {
         mapped.map(drop)
     }
 
-    /// As [`patch_sites`], of a mapped file: what was found in it is kept for the next program that maps it.
-    fn patch_text(
+    /// Replaces the unruly instructions in code that a file's mapping shows by traps. What was found is kept for the next
+    /// program that maps it.
+    pub(super) fn patch_text(
         &mut self,
-        thread: i32,
         memory: &Memory,
-        map: &Map,
-    ) -> std::io::Result<HashMap<u64, unruly::Site>> {
-        let len = map.end - map.start;
-        let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
-        let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
-        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key)).cloned();
-        if let Some(known) = known {
-            for (offset, _) in &known {
-                memory.write(map.start + offset, &[TRAP])?;
+        file: Option<&std::fs::Metadata>,
+        offset: u64,
+        range: Range<u64>,
+    ) -> std::io::Result<unruly::Found> {
+        let len = range.end - range.start;
+        let key = file.map(|meta| TextKey::new(meta, offset, len));
+        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key));
+        let found = match known {
+            Some(known) => known.moved(range.start),
+            None => {
+                let mut code = vec![0; len as usize];
+                let read = memory.read_some(range.start, &mut code)?;
+                unruly::scan(&code[..read], range.start)
             }
-            return Ok(known.into_iter().map(|(offset, site)| (map.start + offset, site)).collect());
+        };
+        for (address, _) in &found.sites {
+            memory.write(*address, &[TRAP])?;
         }
-        let sites = patch_sites(memory, map.start, len)?;
         if let Some(key) = key {
-            let offsets = sites.iter().map(|(address, site)| (address - map.start, *site)).collect();
-            self.unruly_sites.insert(key, offsets);
+            self.unruly_sites.entry(key).or_insert_with(|| found.moved(range.start.wrapping_neg()));
         }
-        Ok(sites)
+        Ok(found)
     }
 
     fn capture(
@@ -263,32 +278,25 @@ pub(super) fn open_mapped(thread: i32, map: &Map) -> Option<File> {
     open(map.name.clone()).or_else(|| open(by_range)).or_else(|| open(format!("/proc/{thread}/exe")))
 }
 
-/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0.
-fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
-    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok(0) };
+/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0, and how the functions' own
+/// code can be called.
+fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<(u64, Option<vdso::Clocks>)> {
+    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok((0, None)) };
     let mut image = vec![0; (map.end - map.start) as usize];
     memory.read(map.start, &mut image)?;
-    let (patches, syscall) = vdso::patches(&image);
-    for (offset, bytes) in patches {
+    let plan = vdso::plan(&image);
+    for (offset, bytes) in plan.patches {
         memory.write(map.start + offset, &bytes)?;
     }
-    Ok(syscall.map_or(0, |offset| map.start + offset))
+    let clocks = plan.clocks.map(|clocks| clocks.at(map.start));
+    Ok((plan.syscall.map_or(0, |offset| map.start + offset), clocks))
+}
+
+/// Whether everything that a process can read it can also execute (personality(2)).
+fn reads_imply_execution(thread: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/personality")).unwrap_or_default();
+    u64::from_str_radix(text.trim(), 16).map_or(true, |personality| personality & READ_IMPLIES_EXEC != 0)
 }
 
 /// The opcode of INT3.
 pub(super) const TRAP: u8 = 0xcc;
-
-/// Replaces the unruly instructions in a range of code by traps.
-pub(super) fn patch_sites(
-    memory: &Memory,
-    start: u64,
-    len: u64,
-) -> std::io::Result<HashMap<u64, unruly::Site>> {
-    let mut code = vec![0; len as usize];
-    let read = memory.read_some(start, &mut code)?;
-    let sites: HashMap<u64, unruly::Site> = unruly::scan(&code[..read], start).into_iter().collect();
-    for address in sites.keys() {
-        memory.write(*address, &[TRAP])?;
-    }
-    Ok(sites)
-}

@@ -15,6 +15,7 @@
 //! Start reading at [`Recorder::run`].
 
 mod agent;
+mod clocks;
 mod clone;
 mod disguise;
 mod exec;
@@ -133,7 +134,7 @@ pub(crate) struct Recorder {
     agent: Option<Agent>,
     known_sites: KnownSites,
     /// Unruly instructions of files, as offsets in a mapping.
-    unruly_sites: HashMap<exec::TextKey, Vec<(u64, crate::unruly::Site)>>,
+    unruly_sites: HashMap<exec::TextKey, crate::unruly::Found>,
     /// Recorded time up to which there are events.
     drained_ns: u64,
 }
@@ -316,6 +317,7 @@ impl Recorder {
 
     fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
         if self.tasks[&thread].phase == Phase::User {
+            self.match_time_stamps(thread, signal)?;
             if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
                 self.replace(thread).or_else(gone_is_fine_too)?;
             }

@@ -1,0 +1,26 @@
+/* Clocks that are read without a system call, and the names of types. */
+
+#ifndef CLOCK_H
+#define CLOCK_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long u64;
+typedef long i64;
+
+/* What a clock said, and where the program wants it. */
+struct reading {
+	i64 result;
+	u64 address;
+	u64 words;
+	u64 value[2];
+};
+
+/* Reads the clock that a call asks for. 0: it cannot be read here. Changes nothing of the program's. */
+int agent_read_clock(u64 number, u64 first, u64 second, struct reading *reading);
+
+/* Gives it to the program. */
+void agent_store_reading(const struct reading *reading);
+
+#endif
