@@ -16,49 +16,37 @@ extern volatile u64 agent_clocks[3];
 
 typedef i64 (*function)(u64 first, void *second);
 
-/* A function of the vDSO, or 0 where there is none for this call. */
-static function function_of(u64 number)
-{
-	switch (number) {
-	case SYS_clock_gettime:
-		return (function)agent_clocks[0];
-	case SYS_gettimeofday:
-		return (function)agent_clocks[1];
-	default:
-		return (function)agent_clocks[2];
-	}
-}
-
 int agent_read_clock(u64 number, u64 first, u64 second, struct reading *reading)
 {
-	function read = function_of(number);
-	if (!read)
-		return 0;
+	function read;
 	switch (number) {
 	case SYS_clock_gettime:
-		reading->address = second;
+		read = (function)agent_clocks[0];
+		if (!read || !second)
+			return 0;
+		reading->address = (u64 *)second;
+		reading->argument = 1;
 		reading->words = 2;
 		reading->result = read(first, reading->value);
-		return second && reading->result == 0;
+		return reading->result == 0;
 	case SYS_gettimeofday:
+		read = (function)agent_clocks[1];
 		/* Nobody asks for the time zone any more. */
-		if (!first || second)
+		if (!read || !first || second)
 			return 0;
-		reading->address = first;
+		reading->address = (u64 *)first;
+		reading->argument = 0;
 		reading->words = 2;
 		reading->result = read((u64)reading->value, 0);
 		return reading->result == 0;
 	default:
-		reading->address = first;
+		read = (function)agent_clocks[2];
+		if (!read)
+			return 0;
+		reading->address = (u64 *)first;
+		reading->argument = 0;
 		reading->words = first != 0;
 		reading->result = read((u64)reading->value, 0);
 		return 1;
 	}
-}
-
-void agent_store_reading(const struct reading *reading)
-{
-	volatile u64 *to = (volatile u64 *)reading->address;
-	for (u64 n = 0; n < reading->words; n++)
-		to[n] = reading->value[n];
 }

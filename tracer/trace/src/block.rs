@@ -33,31 +33,49 @@ pub(crate) struct BlockHeader {
     pub(crate) packed_len: u32,
 }
 
-/// Compresses `raw` and puts the header before it.
-pub(crate) fn encode(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    encode_marked(MAGIC, first, count, raw, level)
+/// Makes blocks, in memory that is used again: for large blocks getting it from the kernel would cost as much as the
+/// compression.
+pub(crate) struct Packer {
+    compressor: zstd::bulk::Compressor<'static>,
+    out: Vec<u8>,
 }
 
-/// As [`encode`], for a run of calls.
-pub(crate) fn encode_calls(first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    encode_marked(MAGIC_CALLS, first, count, raw, level)
-}
+impl Packer {
+    /// With a compression level of zstd's.
+    pub(crate) fn new(level: i32) -> std::io::Result<Packer> {
+        Ok(Packer { compressor: zstd::bulk::Compressor::new(level)?, out: Vec::new() })
+    }
 
-fn encode_marked(magic: [u8; 4], first: u64, count: u32, raw: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    assert!(raw.len() <= BLOCK_RAW_BYTES_MAX, "a block outgrew its bound");
-    let packed = zstd::bulk::compress(raw, level)?;
-    let mut out = Vec::with_capacity(HEADER_BYTES + packed.len());
-    out.extend_from_slice(&magic);
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
-    out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(packed.len() as u32).to_le_bytes());
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&out);
-    crc.update(&packed);
-    out.extend_from_slice(&crc.finalize().to_le_bytes());
-    out.extend_from_slice(&packed);
-    Ok(out)
+    /// Compresses `raw` and puts the header before it.
+    pub(crate) fn pack(&mut self, first: u64, count: u32, raw: &[u8]) -> std::io::Result<&[u8]> {
+        self.pack_marked(MAGIC, first, count, raw)
+    }
+
+    /// As [`Packer::pack`], for a run of calls.
+    pub(crate) fn pack_calls(&mut self, first: u64, count: u32, raw: &[u8]) -> std::io::Result<&[u8]> {
+        self.pack_marked(MAGIC_CALLS, first, count, raw)
+    }
+
+    fn pack_marked(&mut self, magic: [u8; 4], first: u64, count: u32, raw: &[u8]) -> std::io::Result<&[u8]> {
+        /// Length of the header without its checksum.
+        const CHECKED_BYTES: usize = HEADER_BYTES - 4;
+        assert!(raw.len() <= BLOCK_RAW_BYTES_MAX, "a block outgrew its bound");
+        let room = HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len());
+        if self.out.len() < room {
+            self.out.resize(room, 0);
+        }
+        let (header, packed) = self.out.split_at_mut(HEADER_BYTES);
+        let len = self.compressor.compress_to_buffer(raw, packed)?;
+        let words = [&first.to_le_bytes()[..], &count.to_le_bytes()];
+        let lens = [(raw.len() as u32).to_le_bytes(), (len as u32).to_le_bytes()];
+        let fields = [&magic[..], &words.concat(), &lens.concat()].concat();
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&fields);
+        crc.update(&packed[..len]);
+        header[..CHECKED_BYTES].copy_from_slice(&fields);
+        header[CHECKED_BYTES..].copy_from_slice(&crc.finalize().to_le_bytes());
+        Ok(&self.out[..HEADER_BYTES + len])
+    }
 }
 
 /// Reads a header. `Err` says what is wrong with it.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::block::{self, BLOCK_RAW_BYTES_GOAL, DATA_PIECE_BYTES_MAX};
+use crate::block::{BLOCK_RAW_BYTES_GOAL, DATA_PIECE_BYTES_MAX, Packer};
 use crate::calls::{self, Calls, CallsContext};
 use crate::event::{DataRef, Event, ThreadId};
 use crate::reader::WireEvent;
@@ -252,6 +252,7 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), TraceEr
 struct Stream {
     path: PathBuf,
     file: File,
+    packer: Packer,
     raw: Vec<u8>,
     first: u64,
     count: u32,
@@ -261,7 +262,8 @@ struct Stream {
 impl Stream {
     fn create(path: PathBuf) -> Result<Stream, TraceError> {
         let file = io("create", &path, File::create_new(&path))?;
-        Ok(Stream { path, file, raw: Vec::new(), first: 0, count: 0, since: Instant::now() })
+        let packer = io("compress", &path, Packer::new(LEVEL))?;
+        Ok(Stream { path, file, packer, raw: Vec::new(), first: 0, count: 0, since: Instant::now() })
     }
 
     fn push(&mut self, bytes: &[u8], count: u32) {
@@ -277,8 +279,9 @@ impl Stream {
         if self.raw.is_empty() {
             return Ok(());
         }
-        let packed = io("compress", &self.path, block::encode(self.first, self.count, &self.raw, LEVEL))?;
-        io("write", &self.path, self.file.write_all(&packed))?;
+        let packed = self.packer.pack(self.first, self.count, &self.raw);
+        let packed = io("compress", &self.path, packed)?;
+        io("write", &self.path, self.file.write_all(packed))?;
         self.first += advance;
         self.count = 0;
         self.raw.clear();
@@ -289,9 +292,9 @@ impl Stream {
 impl Stream {
     /// Writes a block of calls behind what has been flushed.
     fn write_calls(&mut self, raw: &[u8], count: u64) -> Result<(), TraceError> {
-        let packed = block::encode_calls(self.first, count as u32, raw, LEVEL);
+        let packed = self.packer.pack_calls(self.first, count as u32, raw);
         let packed = io("compress", &self.path, packed)?;
-        io("write", &self.path, self.file.write_all(&packed))?;
+        io("write", &self.path, self.file.write_all(packed))?;
         self.first += count;
         Ok(())
     }
