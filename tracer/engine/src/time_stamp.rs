@@ -31,11 +31,17 @@ pub(crate) enum Verdict {
     Unclear,
 }
 
-/// RDTSC, RDTSCP, and RDPRU, which traps with them (AMD64 manual volume 3) and cannot be replaced.
-const OPCODES: [&[u8]; 3] = [b"\x0f\x31", b"\x0f\x01\xf9", b"\x0f\x01\xfd"];
+/// RDTSC.
+const SHORT: &[u8] = b"\x0f\x31";
+
+/// The first bytes of RDTSCP, and of RDPRU, which traps with it (AMD64 manual volume 3) and cannot be replaced.
+const LONG: &[u8] = b"\x0f\x01";
+
+/// The last byte of each.
+const LONG_ENDS: [u8; 2] = [0xf9, 0xfd];
 
 /// How many bytes before a candidate decoding begins.
-const RUN_UP_BYTES: usize = 192;
+const RUN_UP_BYTES: usize = 128;
 
 /// Decoding starts at this many different offsets.
 const RUN_UPS: usize = 32;
@@ -51,9 +57,11 @@ const INSTRUCTION_BYTES_MAX: usize = 15;
 
 /// Judges all candidates in `code`, which is mapped at `address`.
 pub(crate) fn candidates(code: &[u8], address: u64) -> impl Iterator<Item = Verdict> {
-    OPCODES.into_iter().flat_map(move |opcode| {
-        memchr::memmem::find_iter(code, opcode).map(move |at| judge(code, address, at, opcode.len()))
-    })
+    let short = memchr::memmem::find_iter(code, SHORT).map(|at| (at, SHORT.len()));
+    let long = memchr::memmem::find_iter(code, LONG)
+        .filter(|at| code.get(at + LONG.len()).is_some_and(|end| LONG_ENDS.contains(end)))
+        .map(|at| (at, LONG.len() + 1));
+    short.chain(long).map(move |(at, len)| judge(code, address, at, len))
 }
 
 fn judge(code: &[u8], address: u64, at: usize, len: usize) -> Verdict {

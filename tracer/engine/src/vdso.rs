@@ -38,11 +38,13 @@ const BASE: u64 = 1 << 32;
 /// Where copies of instructions begin.
 const ALIGNMENT: u64 = 16;
 
+/// Offset, and the bytes to write there.
+type Patch = (u64, Vec<u8>);
+
 /// What to write into a vDSO, and what is there then. Places are offsets in it.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Offset and bytes of each patch.
-    pub(crate) patches: Vec<(u64, Vec<u8>)>,
+    pub(crate) patches: Vec<Patch>,
     /// A `syscall` instruction in one of them.
     pub(crate) syscall: Option<u64>,
     /// The functions' own code, unless it is of an unknown kind.
@@ -100,11 +102,7 @@ pub(crate) fn plan(image: &[u8]) -> Plan {
 }
 
 /// Plans how functions that are overwritten can still be called. `None` where they do something unexpected.
-fn keep(
-    image: &[u8],
-    entries: [u64; CLOCKS],
-    overwritten: &[(u64, Vec<u8>)],
-) -> Option<(Clocks, Vec<(u64, Vec<u8>)>)> {
+fn keep(image: &[u8], entries: [u64; CLOCKS], overwritten: &[Patch]) -> Option<(Clocks, Vec<Patch>)> {
     let mut code = BTreeMap::new();
     for entry in entries {
         walk(image, entry, &mut code)?;
@@ -125,7 +123,7 @@ fn keep(
     (room <= image.len() as u64).then_some(())?;
     for (offset, instruction) in &code {
         let end = offset + instruction.len() as u64;
-        let touches = |(start, bytes): &(u64, Vec<u8>)| *start < end && *offset < start + bytes.len() as u64;
+        let touches = |(start, bytes): &Patch| *start < end && *offset < start + bytes.len() as u64;
         // A branch back into what has been displaced leads to no known instruction now.
         if overwritten.iter().any(touches)
             || branch_of(instruction).is_some_and(|target| !code.contains_key(&target))

@@ -166,8 +166,7 @@ impl Recorder {
     /// Looks at what a call has done to the executable code.
     pub(super) fn note_code(&mut self, thread: i32, ops: &[MemoryOp]) {
         let clocks = &mut self.space_of(thread).clocks;
-        let clean = ops.iter().fold(true, |clean, op| clocks.stays_clean(op) && clean);
-        if !clean {
+        if !ops.iter().all(|op| clocks.stays_clean(op)) {
             self.end_clocks(thread);
         }
     }
@@ -275,8 +274,8 @@ mod tests {
     }
 
     fn clocks_of(maps: &[Map]) -> Clocks {
-        let code = vec![VDSO.start + 0x100..VDSO.start + 0x200];
-        Clocks::new(maps, true, Some(vdso::Clocks { entries: [1, 2, 3], code }))
+        let own = VDSO.start + 0x100..VDSO.start + 0x200;
+        Clocks::new(maps, true, Some(vdso::Clocks { entries: [1, 2, 3], code: Vec::from([own]) }))
     }
 
     fn mapped(start: u64, end: u64, protection: i32) -> MemoryOp {
