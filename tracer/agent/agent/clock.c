@@ -47,6 +47,6 @@ int agent_read_clock(u64 number, u64 first, u64 second, struct reading *reading)
 		reading->argument = 0;
 		reading->words = first != 0;
 		reading->result = read((u64)reading->value, 0);
-		return 1;
+		return reading->result != SYS_time;
 	}
 }

@@ -1,6 +1,5 @@
 //! exec(2): a new address space, recorded as an image from which replay builds it.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -175,16 +174,18 @@ impl Recorder {
         let mut mappings = Vec::new();
         let mut writes = Vec::new();
         let brk = self.spaces[&space].brk;
-        let patched: BTreeSet<u64> =
-            self.spaces[&space].sites.keys().map(|site| site & !(PAGE as u64 - 1)).collect();
+        let mut sites: Vec<u64> = self.spaces[&space].sites.keys().copied().collect();
+        sites.sort_unstable();
         for map in maps.iter().filter(|map| !KERNEL_MAPPINGS.contains(&map.name.as_str())) {
             let (mapping, file) = self.image_mapping(thread, map)?;
-            // Of what cannot be written only our own patches differ from the file.
-            let pages: Vec<u64> = match &file {
-                Some(_) if !map.writable() => patched.range(map.start..map.end).copied().collect(),
-                _ => (map.start..map.end).step_by(PAGE).collect(),
-            };
-            self.capture_contents(memory, map, file, &pages, &mut writes)?;
+            if file.is_some() && !map.writable() {
+                // Only our own traps differ from the file.
+                for site in sites.iter().filter(|site| (map.start..map.end).contains(site)) {
+                    writes.push(Write { addr: *site, data: self.data(vec![TRAP])? });
+                }
+            } else {
+                self.capture_contents(memory, map, file, &mut writes)?;
+            }
             mappings.push(mapping);
         }
         let arguments = std::fs::read(format!("/proc/{thread}/cmdline")).unwrap_or_default();
@@ -231,13 +232,12 @@ impl Recorder {
         memory: &Memory,
         map: &Map,
         file: Option<File>,
-        pages: &[u64],
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         use std::os::unix::fs::FileExt;
         let mut page = [0; PAGE];
         let mut expected = [0; PAGE];
-        for address in pages.iter().copied() {
+        for address in (map.start..map.end).step_by(PAGE) {
             let Ok(read) = memory.read_some(address, &mut page) else { continue };
             expected.fill(0);
             if let Some(file) = &file {
