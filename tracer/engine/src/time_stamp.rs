@@ -12,8 +12,8 @@
 //!    code, so this is data.
 //! 3. Is what follows the ordinary code that uses a counter's value?
 //!
-//! Of 8400 candidates in 340 libraries and programs of Debian 12 these leave 75 unclear, in two files whose data and code
-//! are in one mapping.
+//! Of 10,256 candidates in 1366 libraries and programs of Debian 12 these find 63 and leave 84 unclear, the latter in two
+//! libraries whose data and code are in one mapping.
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
