@@ -84,6 +84,21 @@ static void two_threads(void) {
     CHECK(pthread_join(other, NULL) == 0);
 }
 
+// It begins to run when there is generated code already.
+static void *new_thread(void *read) {
+    show("new thread", (reader)read, 20);
+    return NULL;
+}
+
+static void a_new_thread(void) {
+    pthread_t other;
+    void *page = room(PROT_READ | PROT_WRITE);
+    memcpy(page, rdtsc_code, sizeof rdtsc_code);
+    CHECK(pthread_create(&other, NULL, new_thread, page) == 0);
+    CHECK(mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);
+    CHECK(pthread_join(other, NULL) == 0);
+}
+
 static void in_child(void (*part)(void)) {
     fflush(stdout);
     pid_t child = fork();
@@ -134,6 +149,7 @@ int main(int count, char **arguments) {
         return 0;
     in_child(one_thread);
     in_child(two_threads);
+    in_child(a_new_thread);
     in_child(behind_a_filter);
     in_child(again);
     in_child(again_unclean);
