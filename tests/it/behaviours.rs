@@ -118,6 +118,21 @@ fn clocks() {
 }
 
 #[test]
+fn all_clocks_in_all_ways() {
+    check_varying("clockids.c");
+}
+
+#[test]
+fn a_timer_interrupts_the_reading_of_clocks() {
+    check_varying("clockstorm.c");
+}
+
+#[test]
+fn time_stamps_of_code_that_comes_later() {
+    check_varying("timestamps.c");
+}
+
+#[test]
 fn unruly_instructions() {
     check_varying("unruly.c");
 }

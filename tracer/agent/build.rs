@@ -11,13 +11,13 @@ use syscalls::{Kind, Size};
 const HANDLED: &[(&str, &str)] = &[
     (
         "PLAIN",
-        "access chdir chmod clock_getres clock_gettime epoll_create1 epoll_ctl eventfd2 faccessat faccessat2 \
+        "access chdir chmod clock_getres epoll_create1 epoll_ctl eventfd2 faccessat faccessat2 \
          fadvise64 fchdir fchmod fchmodat fchown fchownat fgetxattr flistxattr fstat fstatfs fsync fdatasync \
          getcwd getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getrandom \
-         getresgid getresuid getrlimit getrusage getsid gettid gettimeofday getuid getxattr lchown lgetxattr link \
+         getresgid getresuid getrlimit getrusage getsid gettid getuid getxattr lchown lgetxattr link \
          linkat listxattr llistxattr lseek lstat mkdir mkdirat newfstatat readlink readlinkat rename renameat \
          renameat2 rmdir rt_sigaction sched_getparam sched_getscheduler setpriority setsockopt sigaltstack stat statfs \
-         statx symlink symlinkat sysinfo time timerfd_settime timer_gettime timer_getoverrun times umask uname unlink \
+         statx symlink symlinkat sysinfo timerfd_settime timer_gettime timer_getoverrun times umask uname unlink \
          unlinkat utimensat",
     ),
     ("BLOCKS", "flock nanosleep clock_nanosleep"),
@@ -34,10 +34,11 @@ const HANDLED: &[(&str, &str)] = &[
     ("EPOLL", "epoll_wait"),
     ("RECEIVE", "recvfrom"),
     ("PLAIN", "rt_sigprocmask"),
+    ("CLOCK", "clock_gettime gettimeofday time"),
 ];
 
 /// What the recorder has to know of the image.
-const SYMBOLS: [&str; 10] = [
+const SYMBOLS: [&str; 11] = [
     "agent_entry",
     "agent_saved",
     "agent_called",
@@ -48,6 +49,7 @@ const SYMBOLS: [&str; 10] = [
     "agent_gadget",
     "agent_asm_end",
     "agent_end",
+    "agent_clocks",
 ];
 
 fn main() {
@@ -117,7 +119,7 @@ fn compile(out: &Path) -> PathBuf {
         .args(["-Wl,-z,noseparate-code", "-Wl,-N"])
         .arg("-o")
         .arg(&image)
-        .args(["agent/entry.S", "agent/agent.c", "agent/log.c", "agent/turn.c"])
+        .args(["agent/entry.S", "agent/agent.c", "agent/log.c", "agent/turn.c", "agent/clock.c"])
         .status()
         .unwrap_or_else(|error| {
             panic!("cannot run the C compiler `{compiler}`: {error}; install gcc or clang")
@@ -151,8 +153,8 @@ fn table() -> String {
                 }
             }
             assert!(outs.len() <= 4, "{name} writes to more than four arguments");
-            let outs = outs.join(", ");
-            writeln!(rows, "\t[{}] = {{ {check}, {halves}, {{ {outs} }} }}, /* {name} */", row.nr)
+            let (count, outs) = (outs.len(), outs.join(", "));
+            writeln!(rows, "\t[{}] = {{ {check}, {halves}, {count}, {{ {outs} }} }}, /* {name} */", row.nr)
                 .expect("writing to a string");
             numbers = numbers.max(row.nr + 1);
         }

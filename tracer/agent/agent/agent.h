@@ -27,6 +27,7 @@ struct area {
 	u64 reserved;	/* bytes of the log that are kept free for it */
 	u8 *classes;
 	u64 next;	/* address behind the call; the hook itself only the thread's own process can read */
+	u64 trap_counter;	/* the time stamp counter has to trap from now on */
 	u64 saved[SAVED];
 };
 
@@ -93,6 +94,7 @@ OFFSET(area, ticket, AREA_TICKET);
 OFFSET(area, reserved, AREA_RESERVED);
 OFFSET(area, classes, AREA_CLASSES);
 OFFSET(area, next, AREA_NEXT);
+OFFSET(area, trap_counter, AREA_TRAP_COUNTER);
 OFFSET(area, saved, AREA_SAVED);
 _Static_assert(AREAS_START + AREAS * AREA_BYTES <= CLASSES_START, "layout: areas");
 

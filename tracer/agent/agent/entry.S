@@ -14,7 +14,7 @@
 	.text
 	.globl agent_entry, agent_saved, agent_called, agent_restore, agent_pause, agent_end
 	.globl agent_plain_call, agent_main_call, agent_main_instruction, agent_main_return, agent_gadget
-	.globl agent_asm_end, agent_end
+	.globl agent_asm_end, agent_end, agent_clocks
 
 agent_entry:
 	mov	CONTROL(TURN), %r11
@@ -108,5 +108,10 @@ agent_gadget:
 	syscall
 	int3
 agent_end:
+
+	/* Addresses of the vDSO's functions in this process; the recorder writes them. */
+	.balign	8
+agent_clocks:
+	.quad	0, 0, 0
 
 	.section .note.GNU-stack,"",@progbits

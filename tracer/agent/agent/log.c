@@ -4,7 +4,13 @@
 
 #define KINDS (1UL << HEAD_ENTRY_BIT | 1UL << HEAD_RETURN_BIT)
 
-static u64 word_of(volatile struct area *area, int n)
+/* Nobody else reads or writes these while a record is written or served. */
+static const struct area *steady(volatile struct area *area)
+{
+	return (const struct area *)area;
+}
+
+static inline u64 word_of(const struct area *area, int n)
 {
 	return n == 0 ? area->next : n == 1 ? (u64)area->result : area->saved[n - 2];
 }
@@ -17,11 +23,12 @@ u64 *begin_record(volatile struct area *area, u64 kind)
 	u64 mark = kind | ((u64)area - AREAS_START) / AREA_BYTES << HEAD_AREA_SHIFT;
 	int all = control->head == 0 || (control->last_head | mark) & KINDS
 		|| (control->last_head ^ mark) & 0xffUL << HEAD_AREA_SHIFT;
-	u64 changed = 0;
+	u64 changed = 0, *last = (u64 *)control->last;
+#pragma GCC unroll 17
 	for (int n = 0; n < WORDS; n++) {
-		u64 word = word_of(area, n);
-		if (all || word != control->last[n]) {
-			control->last[n] = *to++ = word;
+		u64 word = word_of(steady(area), n);
+		if (word != last[n] || all) {
+			last[n] = *to++ = word;
 			changed |= 1UL << n;
 		}
 	}
@@ -55,11 +62,12 @@ long serve(volatile struct area *area)
 	if (head >= control->end)
 		return 0;
 	const u64 *from = (const u64 *)(LOG_START + head);
-	u64 record = *from++;
+	u64 record = *from++, *last = (u64 *)control->last;
+#pragma GCC unroll 17
 	for (int n = 0; n < WORDS; n++) {
 		if (record >> n & 1)
-			control->last[n] = *from++;
-		if (n != 1 && control->last[n] != word_of(area, n))
+			last[n] = *from++;
+		if (n != 1 && last[n] != word_of(steady(area), n))
 			return 0;
 	}
 	for (u64 n = record >> HEAD_WRITES_SHIFT & 7; n; n--) {

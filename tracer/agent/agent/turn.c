@@ -11,6 +11,9 @@
 
 #include "agent.h"
 
+#define SYS_prctl 157
+#define PR_SET_TSC 26
+#define PR_TSC_SIGSEGV 2
 #define SYS_futex 202
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
@@ -80,6 +83,10 @@ void take_turn(volatile struct area *area)
 	}
 	area->state = STATE_HELD;
 	CONTROL->turns++;
+	if (area->trap_counter) {
+		agent_plain_call(SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0);
+		area->trap_counter = 0;
+	}
 	volatile struct area *left = CONTROL->left;
 	if (left && left != area)
 		log_entry(left);

@@ -39,6 +39,10 @@ pub const CLASSES_START: u64 = 0xb_1000;
 /// How many descriptors have a class.
 pub const DESCRIPTORS: u64 = 1024;
 
+/// How many functions of the vDSO the agent calls; their addresses are the words at [`CLOCKS`]: those of clock_gettime,
+/// gettimeofday and time, or 0 while the agent is to make system calls instead.
+pub const CLOCK_FUNCTIONS: usize = 3;
+
 /// Where the log lies; it ends at [`SHARED_END`].
 pub const LOG_START: u64 = 0x10_0000;
 
@@ -110,8 +114,10 @@ pub mod area {
     pub const CLASSES: u64 = 56;
     /// `u64`: address behind the call.
     pub const NEXT: u64 = 64;
+    /// `u64`: not 0 when the thread has to make its time stamp counter trap before it goes on.
+    pub const TRAP_COUNTER: u64 = 72;
     /// The registers at the call, as in the log.
-    pub const SAVED: u64 = 72;
+    pub const SAVED: u64 = 80;
 }
 
 /// Values of [`control::TURN`] that are no area.

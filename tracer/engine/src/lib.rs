@@ -8,6 +8,7 @@ mod program;
 mod record;
 mod replay;
 mod sys;
+mod time_stamp;
 mod unruly;
 mod vdso;
 

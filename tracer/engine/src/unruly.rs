@@ -1,11 +1,13 @@
 //! Unruly instructions: those whose result is no function of registers and memory.
 //!
-//! The time stamp counter can be made to trap (prctl(2), `PR_SET_TSC`). RDRAND, RDSEED and RDPID cannot: their sites
-//! in executable file mappings are found by scanning and replaced by INT3. CPUID (and RDPID in code that is not
+//! Their sites in executable file mappings are found by scanning and replaced by INT3. RDRAND, RDSEED and RDPID cannot be
+//! made to trap in other code; the time stamp counter can (prctl(2), `PR_SET_TSC`). CPUID (and RDPID in code that is not
 //! scanned) is neutralised by pinning: recording and replay run on a core of the same number.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use trace::{InstructionKind, Registers};
+
+use crate::time_stamp::{self, Verdict};
 
 /// A patched instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +18,52 @@ pub(crate) struct Site {
     destination: Register,
 }
 
+impl Site {
+    /// RDTSC or RDTSCP.
+    pub(crate) fn reads_time_stamp(&self) -> bool {
+        matches!(self.kind, InstructionKind::Rdtsc | InstructionKind::Rdtscp)
+    }
+}
+
 /// How many bytes before a candidate decoding begins. x86 code synchronises within a few instructions.
 const RUN_UP_BYTES: usize = 96;
 
 /// Decoding starts at this many different offsets; more than half of them must arrive at the candidate.
 const RUN_UPS: usize = 32;
 
-/// Finds the RDRAND, RDSEED and RDPID instructions in `code`, which is mapped at `address`.
-pub(crate) fn scan(code: &[u8], address: u64) -> Vec<(u64, Site)> {
-    memchr::memmem::find_iter(code, b"\x0f\xc7")
+/// What a scan has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Addresses, and what is there.
+    pub(crate) sites: Vec<(u64, Site)>,
+    /// Nothing else in the code reads the time stamp counter.
+    pub(crate) complete: bool,
+}
+
+impl Found {
+    /// The same, `distance` further on.
+    pub(crate) fn moved(&self, distance: u64) -> Found {
+        let sites = self.sites.iter().map(|(address, site)| (address.wrapping_add(distance), *site));
+        Found { sites: sites.collect(), complete: self.complete }
+    }
+}
+
+/// Finds the unruly instructions in `code`, which is mapped at `address`.
+pub(crate) fn scan(code: &[u8], address: u64) -> Found {
+    let sites = memchr::memmem::find_iter(code, b"\x0f\xc7")
         .filter(|at| code.get(at + 2).is_some_and(|modrm| *modrm >= 0xf0))
-        .filter_map(|at| site_at(code, address, at))
-        .collect()
+        .filter_map(|at| site_at(code, address, at));
+    let mut found = Found { sites: sites.collect(), complete: true };
+    for verdict in time_stamp::candidates(code, address) {
+        match verdict {
+            Verdict::Found(instruction) => {
+                found.sites.extend(site_of(&instruction).map(|site| (instruction.ip(), site)));
+            }
+            Verdict::Nothing => {}
+            Verdict::Unclear => found.complete = false,
+        }
+    }
+    found
 }
 
 /// Decides whether the opcode bytes at `opcode` belong to an instruction, by decoding up to it from many places.
@@ -49,7 +85,8 @@ fn arrive(code: &[u8], address: u64, start: usize, opcode: usize) -> Option<Inst
     while decoder.can_decode() {
         let instruction = decoder.decode();
         if instruction.next_ip() > target {
-            return site_of(&instruction).is_some().then_some(instruction);
+            let found = site_of(&instruction).is_some_and(|site| !site.reads_time_stamp());
+            return found.then_some(instruction);
         }
     }
     None
@@ -60,6 +97,8 @@ fn site_of(instruction: &Instruction) -> Option<Site> {
         Mnemonic::Rdrand => InstructionKind::Rdrand,
         Mnemonic::Rdseed => InstructionKind::Rdseed,
         Mnemonic::Rdpid => InstructionKind::Rdpid,
+        Mnemonic::Rdtsc => InstructionKind::Rdtsc,
+        Mnemonic::Rdtscp => InstructionKind::Rdtscp,
         _ => return None,
     };
     Some(Site { kind, len: instruction.len() as u64, destination: instruction.op0_register() })
@@ -137,6 +176,8 @@ fn set_register(registers: &mut Registers, name: Register, value: u64) {
 
 #[cfg(test)]
 mod tests {
+    use trace::InstructionKind;
+
     use super::scan;
 
     fn code_with(bytes: &[u8]) -> Vec<u8> {
@@ -147,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_instruction_is_found_with_its_prefix() {
-        let sites = scan(&code_with(&[0x48, 0x0f, 0xc7, 0xf0]), 0x1000);
+        let sites = scan(&code_with(&[0x48, 0x0f, 0xc7, 0xf0]), 0x1000).sites;
         assert_eq!(sites.len(), 1);
         assert_eq!((sites[0].0, sites[0].1.len), (0x1000 + 210, 4));
     }
@@ -157,7 +198,18 @@ mod tests {
         // mov rax, 0x...f0c70f...
         assert!(
             scan(&code_with(&[0x48, 0xb8, 0x11, 0x0f, 0xc7, 0xf0, 0x22, 0x33, 0x44, 0x55]), 0x1000)
+                .sites
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn time_stamps_are_found_and_doubts_are_told() {
+        // rdtsc; mov ecx, eax
+        let found = scan(&code_with(&[0x0f, 0x31, 0x89, 0xc1]), 0x1000);
+        assert_eq!((found.sites.len(), found.complete), (1, true));
+        assert_eq!((found.sites[0].1.kind, found.sites[0].1.len), (InstructionKind::Rdtsc, 2));
+        assert_eq!(found.moved(0x10).sites[0].0, found.sites[0].0 + 0x10);
+        assert!(!scan(&code_with(&[0x0f, 0x31, 0, 0, 0, 0]), 0x1000).complete);
     }
 }

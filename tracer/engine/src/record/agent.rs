@@ -244,6 +244,13 @@ impl Agent {
         self.shared.u32(in_area(*area, area::ANNOUNCED)).swap(0, Ordering::SeqCst) != 0
     }
 
+    /// Has a thread that is inside without the turn make its time stamp counter trap before it goes on.
+    pub(crate) fn trap_counter(&self, thread: i32) {
+        if let Some(area) = self.areas.get(&thread) {
+            self.shared.set_word(in_area(*area, area::TRAP_COUNTER), 1);
+        }
+    }
+
     /// Asks the running thread to stop at its next call.
     pub(crate) fn ask_for_stop(&self) {
         self.shared.u32(control::ATTENTION).store(1, Ordering::Release);

@@ -56,6 +56,7 @@ impl Recorder {
         task.segments = registers;
         task.misplaced = true;
         (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
+        task.tsc_traps = self.tasks[&parent].tsc_traps;
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
         let mut writes = Vec::new();
@@ -69,8 +70,9 @@ impl Recorder {
         self.ready.push_back(child);
         if has(libc::CLONE_VFORK) {
             // It waits in the kernel until the child has ended or runs another program: its turn is over.
+            self.end_turn(parent);
             self.resume(parent, 0)?;
-            return Ok(Next::Gone);
+            return Ok(Next::Away);
         }
         Ok(Next::Resume(0))
     }
@@ -101,6 +103,7 @@ impl Recorder {
         copy.brk = original.brk;
         copy.syscall_address = original.syscall_address;
         copy.hooks = original.hooks.clone();
+        copy.clocks = original.clocks.clone();
         let id = SpaceId(self.next_space);
         self.next_space += 1;
         self.spaces.insert(id, copy);

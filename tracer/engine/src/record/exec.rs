@@ -1,13 +1,14 @@
 //! exec(2): a new address space, recorded as an image from which replay builds it.
 
-use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use trace::{Effect, Image, Mapping, Registers, Source, SpaceId, StoredFile, ThreadId, Write};
 
 use super::Recorder;
+use super::clocks::{Clocks, READ_IMPLIES_EXEC};
 use super::hooks::Text;
 use super::task::Space;
 use crate::TracerError;
@@ -52,14 +53,19 @@ impl Recorder {
         let space = SpaceId(self.next_space);
         self.next_space += 1;
         let mut new = Space::new(Rc::clone(&memory));
-        new.syscall_address = patch_vdso(&memory, &maps).map_err(&failed)?;
+        let (syscall_address, clocks) = patch_vdso(&memory, &maps).map_err(&failed)?;
+        new.syscall_address = syscall_address;
+        let mut complete = !reads_imply_execution(thread);
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
             let len = map.end - map.start;
             let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
             let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
-            new.sites.extend(self.patch_text(&memory, map.start, len, key).map_err(&failed)?);
+            let found = self.patch_text(&memory, map.start..map.end, key).map_err(&failed)?;
+            complete &= found.complete;
+            new.sites.extend(found.sites);
         }
+        new.clocks = Clocks::new(&maps, complete, clocks);
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
         if let Some(new) = self.spaces.get_mut(&space) {
@@ -84,7 +90,9 @@ impl Recorder {
         task.clear_tid = 0;
         let old = std::mem::replace(&mut task.space, new);
         self.leave_space(old);
-        self.map_agent(thread)
+        self.map_agent(thread)?;
+        self.begin_clocks(thread);
+        Ok(())
     }
 
     /// Maps the agent into a new program, whose exec is about to return.
@@ -130,26 +138,30 @@ impl Recorder {
         mapped.map(drop)
     }
 
-    /// As [`patch_sites`], of a mapped file: what was found in it is kept for the next program that maps it.
+    /// Replaces the unruly instructions in code that a file's mapping shows by traps. What was found is kept for the next
+    /// program that maps it.
     pub(super) fn patch_text(
         &mut self,
         memory: &Memory,
-        start: u64,
-        len: u64,
+        range: Range<u64>,
         key: Option<TextKey>,
-    ) -> std::io::Result<HashMap<u64, unruly::Site>> {
-        if let Some(known) = key.as_ref().and_then(|key| self.unruly_sites.get(key)) {
-            for (offset, _) in known {
-                memory.write(start + offset, &[TRAP])?;
+    ) -> std::io::Result<unruly::Found> {
+        let known = key.as_ref().and_then(|key| self.unruly_sites.get(key));
+        let found = match known {
+            Some(known) => known.moved(range.start),
+            None => {
+                let mut code = vec![0; (range.end - range.start) as usize];
+                let read = memory.read_some(range.start, &mut code)?;
+                unruly::scan(&code[..read], range.start)
             }
-            return Ok(known.iter().map(|(offset, site)| (start + offset, *site)).collect());
+        };
+        for (address, _) in &found.sites {
+            memory.write(*address, &[TRAP])?;
         }
-        let sites = patch_sites(memory, start, len)?;
         if let Some(key) = key {
-            let offsets = sites.iter().map(|(address, site)| (address - start, *site)).collect();
-            self.unruly_sites.insert(key, offsets);
+            self.unruly_sites.entry(key).or_insert_with(|| found.moved(range.start.wrapping_neg()));
         }
-        Ok(sites)
+        Ok(found)
     }
 
     fn capture(
@@ -164,8 +176,8 @@ impl Recorder {
         let mut writes = Vec::new();
         let mut last: Option<(&Map, Option<Kept>)> = None;
         let brk = self.spaces[&space].brk;
-        let patched: BTreeSet<u64> =
-            self.spaces[&space].sites.keys().map(|site| site & !(PAGE as u64 - 1)).collect();
+        let mut sites: Vec<u64> = self.spaces[&space].sites.keys().copied().collect();
+        sites.sort_unstable();
         for map in maps.iter().filter(|map| !KERNEL_MAPPINGS.contains(&map.name.as_str())) {
             // A program's parts lie one after the other.
             let same = |before: &Map| (before.inode, &before.name) == (map.inode, &map.name);
@@ -173,13 +185,15 @@ impl Recorder {
                 Some((before, file)) if same(before) => file,
                 _ => self.keep_mapped(thread, map)?,
             };
-            // Of what cannot be written only our own patches differ from the file.
-            let pages: Vec<u64> = match &file {
-                Some(_) if !map.writable() => patched.range(map.start..map.end).copied().collect(),
-                _ => (map.start..map.end).step_by(PAGE).collect(),
-            };
+            if file.is_some() && !map.writable() {
+                // Only our own traps differ from the file.
+                for site in sites.iter().filter(|site| (map.start..map.end).contains(site)) {
+                    writes.push(Write { addr: *site, data: self.data(vec![TRAP])? });
+                }
+            } else {
+                self.capture_contents(memory, map, file.as_ref().map(|kept| &kept.file), &mut writes)?;
+            }
             let file_of = |kept: &Kept| Source::File { file: kept.stored.clone(), offset: map.offset };
-            self.capture_contents(memory, map, file.as_ref().map(|kept| &kept.file), &pages, &mut writes)?;
             mappings.push(Mapping {
                 start: map.start,
                 end: map.end,
@@ -221,11 +235,11 @@ impl Recorder {
         memory: &Memory,
         map: &Map,
         file: Option<&File>,
-        pages: &[u64],
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         /// How many pages are read with one call.
         const PAGES_PER_READ: usize = 64;
+        let pages: Vec<u64> = (map.start..map.end).step_by(PAGE).collect();
         let mut contents = vec![0; PAGES_PER_READ.min(pages.len()) * PAGE];
         for batch in pages.chunks(PAGES_PER_READ) {
             let read = memory.read_pages(batch, &mut contents);
@@ -287,28 +301,25 @@ pub(super) fn open_mapped(thread: i32, map: &Map) -> Option<File> {
     open(map.name.clone()).or_else(|| open(by_range)).or_else(|| open(format!("/proc/{thread}/exe")))
 }
 
-/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0.
-fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<u64> {
-    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok(0) };
+/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0, and how the functions' own
+/// code can be called.
+fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<(u64, Option<vdso::Clocks>)> {
+    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok((0, None)) };
     let mut image = vec![0; (map.end - map.start) as usize];
     memory.read(map.start, &mut image)?;
-    let (patches, syscall) = vdso::patches(&image);
-    for (offset, bytes) in patches {
+    let plan = vdso::plan(&image);
+    for (offset, bytes) in plan.patches {
         memory.write(map.start + offset, &bytes)?;
     }
-    Ok(syscall.map_or(0, |offset| map.start + offset))
+    let clocks = plan.clocks.map(|clocks| clocks.at(map.start));
+    Ok((plan.syscall.map_or(0, |offset| map.start + offset), clocks))
+}
+
+/// Whether everything that a process can read it can also execute (personality(2)).
+fn reads_imply_execution(thread: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/personality")).unwrap_or_default();
+    u64::from_str_radix(text.trim(), 16).map_or(true, |personality| personality & READ_IMPLIES_EXEC != 0)
 }
 
 /// The opcode of INT3.
 pub(super) const TRAP: u8 = 0xcc;
-
-/// Replaces the unruly instructions in a range of code by traps.
-fn patch_sites(memory: &Memory, start: u64, len: u64) -> std::io::Result<HashMap<u64, unruly::Site>> {
-    let mut code = vec![0; len as usize];
-    let read = memory.read_some(start, &mut code)?;
-    let sites: HashMap<u64, unruly::Site> = unruly::scan(&code[..read], start).into_iter().collect();
-    for address in sites.keys() {
-        memory.write(*address, &[TRAP])?;
-    }
-    Ok(sites)
-}

@@ -52,7 +52,7 @@ impl Recorder {
             let at_call = Registers { rip: hook.traced, orig_rax: u64::MAX, ..raw };
             return self.set_raw_registers(thread, &at_call).map(|()| Inside::Before);
         }
-        if !is_inside(raw.rip) {
+        if !self.is_inside(thread, raw.rip) {
             return Ok(Inside::Outside);
         }
         if (agent::ENTRY..agent::SAVED).contains(&raw.rip)
@@ -176,7 +176,7 @@ impl Recorder {
     /// The registers of a thread that ends, put as if it had not made its call.
     pub(super) fn registers_at_end(&mut self, thread: i32) -> Result<Registers, TracerError> {
         let raw = self.raw_registers(thread)?;
-        if !is_inside(raw.rip) || raw.rip < agent::SAVED {
+        if !self.is_inside(thread, raw.rip) || raw.rip < agent::SAVED {
             return self.registers(thread);
         }
         let hook = self.entered_hook(thread)?;
@@ -246,9 +246,4 @@ impl Recorder {
         }
         Err(TracerError::Stuck("a thread that was to leave the agent"))
     }
-}
-
-/// Whether an address is the agent's.
-pub(super) fn is_inside(address: u64) -> bool {
-    (agent::CODE_START..agent::SHARED_START).contains(&address)
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
 
+use super::clocks::is_in_memory;
 use super::exec::{TRAP, TextKey, text_of};
 use super::{NO_EFFECT, Recorder};
 use crate::TracerError;
@@ -54,6 +55,10 @@ impl Recorder {
             }
             libc::SYS_shmat => self.attach_shared(thread, result as u64)?,
             libc::SYS_shmdt => self.detached(thread, a0)?,
+            libc::SYS_personality => {
+                self.note_personality(thread, a0);
+                return Ok(NO_EFFECT);
+            }
             _ => return Ok(NO_EFFECT),
         };
         for op in &ops {
@@ -63,6 +68,7 @@ impl Recorder {
                 self.unhook(thread, &(*start..start.saturating_add(*len)))?;
             }
         }
+        self.note_code(thread, &ops);
         let space = self.space_of(thread);
         space.written.maps_changed();
         for op in &ops {
@@ -122,17 +128,22 @@ impl Recorder {
         } else {
             Source::Zero
         };
-        if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 {
+        if matches!(source, Source::File { .. }) && protection & libc::PROT_EXEC != 0 && !shared {
             let memory = self.memory_of(thread);
-            let meta = std::fs::metadata(format!("/proc/{thread}/fd/{}", descriptor as i32)).ok();
-            let key = meta.map(|meta| TextKey::new(&meta, offset, end - start));
-            let sites = self
-                .patch_text(&memory, start, end - start, key)
-                .map_err(TracerError::system("patch code"))?;
-            for address in sites.keys() {
+            let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
+            let key = std::fs::metadata(&path).ok().map(|meta| TextKey::new(&meta, offset, end - start));
+            let found = self.patch_text(&memory, start..end, key);
+            let found = found.map_err(TracerError::system("patch code"))?;
+            for (address, _) in &found.sites {
                 writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });
             }
-            self.space_of(thread).sites.extend(sites);
+            let may_change =
+                protection & libc::PROT_WRITE != 0 || is_in_memory(&name) || opened_for_writing(&path);
+            let space = self.space_of(thread);
+            space.sites.extend(found.sites);
+            if found.complete && !may_change {
+                space.clocks.note_scanned(start..end);
+            }
         }
         let grows_down = flags & libc::MAP_GROWSDOWN != 0;
         let mapping = Mapping { start, end, protection, grows_down, source, name };

@@ -15,6 +15,7 @@
 //! Start reading at [`Recorder::run`].
 
 mod agent;
+mod clocks;
 mod clone;
 mod disguise;
 mod exec;
@@ -124,7 +125,7 @@ pub(crate) struct Recorder {
     agent: Option<Agent>,
     known_sites: KnownSites,
     /// Unruly instructions of files, as offsets in a mapping.
-    unruly_sites: HashMap<exec::TextKey, Vec<(u64, crate::unruly::Site)>>,
+    unruly_sites: HashMap<exec::TextKey, crate::unruly::Found>,
     /// Recorded time of the last event.
     drained_ns: u64,
 }

@@ -38,6 +38,9 @@ impl Recorder {
         if self.entered_middle(thread, &info)? {
             return Ok(Next::GoOn);
         }
+        if is_fault(&info) && self.clock_failed(thread)? {
+            return Ok(Next::GoOn);
+        }
         match self.leave_agent(thread)? {
             Inside::Outside => self.drain()?,
             Inside::Before if is_fault(&info) => {
@@ -171,8 +174,13 @@ impl Recorder {
     ) -> Option<(Registers, InstructionKind, Registers)> {
         let address = registers.rip - 1;
         let site = *self.space_of(thread).sites.get(&address)?;
-        let value = if site.kind == InstructionKind::Rdpid { self.core.into() } else { random() };
         let before = Registers { rip: address, ..*registers };
+        if site.reads_time_stamp() {
+            let (counter, processor) = machine::time_stamp();
+            let after = unruly::after_time_stamp(&before, site.kind, site.len, counter, processor);
+            return Some((before, site.kind, after));
+        }
+        let value = if site.kind == InstructionKind::Rdpid { self.core.into() } else { random() };
         Some((before, site.kind, unruly::after_site(&before, &site, value)))
     }
 
@@ -216,7 +224,7 @@ impl Recorder {
 
     /// Resumes with `signal` and waits for the stop that is wanted. Signals that come first are kept back. `Some` when
     /// something else came, which has been dealt with.
-    fn resume_until(
+    pub(super) fn resume_until(
         &mut self,
         thread: i32,
         signal: i32,

@@ -35,6 +35,9 @@ impl Recorder {
         if let Some(info) = self.deliverable(thread)? {
             return self.deliver_at_entry(thread, &registers, info);
         }
+        if installs_filter(&registers) && !self.tasks[&thread].tsc_traps {
+            return self.trap_before_filter(thread, &registers);
+        }
         let number = registers.orig_rax;
         let task = self.task(thread);
         task.phase = Phase::Kernel;

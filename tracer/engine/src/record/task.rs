@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use trace::{Registers, SpaceId, ThreadId};
 
+use crate::record::clocks::Clocks;
 use crate::record::hooks::Hooks;
 use crate::record::written::Written;
 use crate::sys::memory::Memory;
@@ -70,6 +71,8 @@ pub(crate) struct Task {
     pub(crate) netted: bool,
     /// It has a seccomp filter of its own.
     pub(crate) filtered: bool,
+    /// Its time stamp counter traps.
+    pub(crate) tsc_traps: bool,
 }
 
 /// Where a thread stands after an event: there a signal may reach it as it is.
@@ -125,6 +128,7 @@ impl Task {
             misplaced: false,
             netted: false,
             filtered: false,
+            tsc_traps: true,
         }
     }
 
@@ -153,6 +157,8 @@ pub(crate) struct Space {
     pub(crate) users: usize,
     /// Its system calls that lead to the agent.
     pub(crate) hooks: Hooks,
+    /// What is known of its code, for the clocks.
+    pub(crate) clocks: Clocks,
 }
 
 impl Space {
@@ -165,6 +171,7 @@ impl Space {
             syscall_address: 0,
             users: 1,
             hooks: Hooks::default(),
+            clocks: Clocks::default(),
         }
     }
 }

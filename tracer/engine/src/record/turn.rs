@@ -189,6 +189,7 @@ impl Recorder {
 
     pub(super) fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
         if self.tasks[&thread].phase == Phase::User {
+            self.match_time_stamps(thread, signal)?;
             if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
                 self.replace(thread).or_else(gone_is_fine_too)?;
             }

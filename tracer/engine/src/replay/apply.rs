@@ -31,7 +31,7 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
         (EventKind::Signal { signal, point: SignalPoint::Fault, .. }, Ran::Signal(info)) => {
             info.signal() == *signal
         }
-        (EventKind::Instruction { kind, .. }, Ran::Signal(info)) => info.signal() == signal_of(*kind),
+        (EventKind::Instruction { kind, .. }, Ran::Signal(info)) => traps_by(*kind, info.signal()),
         (EventKind::ForcedPoint { .. }, Ran::Stub(_) | Ran::Step | Ran::Breakpoint(_)) => true,
         _ => false,
     };
@@ -52,7 +52,9 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
 /// call under a step has saved the step's trap flag in r11.
 pub(crate) fn at_event(event: &Event, registers: &Registers) -> Registers {
     match event.kind {
-        EventKind::Instruction { kind, .. } if signal_of(kind) == libc::SIGTRAP => {
+        EventKind::Instruction { kind, .. }
+            if !traps_by(kind, libc::SIGSEGV) || registers.rip == event.registers.rip.wrapping_add(1) =>
+        {
             Registers { rip: registers.rip.wrapping_sub(1), ..*registers }
         }
         EventKind::Syscall { .. }
@@ -64,11 +66,10 @@ pub(crate) fn at_event(event: &Event, registers: &Registers) -> Registers {
     }
 }
 
-fn signal_of(kind: InstructionKind) -> i32 {
-    match kind {
-        InstructionKind::Rdtsc | InstructionKind::Rdtscp => libc::SIGSEGV,
-        InstructionKind::Rdrand | InstructionKind::Rdseed | InstructionKind::Rdpid => libc::SIGTRAP,
-    }
+/// Whether an instruction is reported by this signal: all can be replaced by a trap, and the time stamp counter faults.
+fn traps_by(kind: InstructionKind, signal: i32) -> bool {
+    let reads_time_stamp = matches!(kind, InstructionKind::Rdtsc | InstructionKind::Rdtscp);
+    signal == libc::SIGTRAP || signal == libc::SIGSEGV && reads_time_stamp
 }
 
 pub(crate) fn comparable(registers: &Registers) -> Registers {

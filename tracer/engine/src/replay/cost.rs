@@ -10,12 +10,12 @@ use crate::sys::ptrace::{self, Resume};
 /// What the instructions of a call may be, at most: what they were when it was last looked at, and some room for other
 /// compilers.
 const BASELINE: [(&str, usize); 6] = [
-    ("getppid", 330),
-    ("getppid, served", 250),
-    ("read of a byte", 430),
-    ("read of a byte, served", 280),
-    ("write of a byte to a pipe", 520),
-    ("futex wake", 440),
+    ("getppid", 280),
+    ("getppid, served", 200),
+    ("read of a byte", 440),
+    ("read of a byte, served", 215),
+    ("write of a byte to a pipe", 410),
+    ("futex wake", 370),
 ];
 
 /// The program's own memory: data of the hook, and a buffer.

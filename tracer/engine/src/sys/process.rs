@@ -7,9 +7,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::{ptrace, seccomp};
 
-/// `PR_SET_TSC`, `PR_TSC_SIGSEGV` of prctl(2): the time stamp counter traps. Kept across fork and exec.
-const PR_SET_TSC: i32 = 26;
-const PR_TSC_SIGSEGV: u64 = 2;
+/// `PR_SET_TSC` of prctl(2). Whether the time stamp counter traps is a thread's own, and kept across fork and exec.
+pub(crate) const PR_SET_TSC: i32 = 26;
+/// It does not trap.
+pub(crate) const PR_TSC_ENABLE: u64 = 1;
+/// It traps.
+pub(crate) const PR_TSC_SIGSEGV: u64 = 2;
 
 const TRACE_OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEFORK
