@@ -37,6 +37,7 @@ pub(crate) struct BlockHeader {
 /// compresses badly.
 pub(crate) struct Packer {
     compressor: zstd::bulk::Compressor<'static>,
+    level: i32,
     packed: Vec<u8>,
     block: Vec<u8>,
 }
@@ -44,7 +45,16 @@ pub(crate) struct Packer {
 impl Packer {
     pub(crate) fn new(level: i32) -> std::io::Result<Packer> {
         let compressor = zstd::bulk::Compressor::new(level)?;
-        Ok(Packer { compressor, packed: Vec::new(), block: Vec::new() })
+        Ok(Packer { compressor, level, packed: Vec::new(), block: Vec::new() })
+    }
+
+    /// Changes the compression level for the blocks to come.
+    pub(crate) fn set_level(&mut self, level: i32) -> std::io::Result<()> {
+        if level != self.level {
+            self.compressor.set_compression_level(level)?;
+            self.level = level;
+        }
+        Ok(())
     }
 
     /// Compresses `raw`, a run of calls or not, and puts the header before it.

@@ -32,6 +32,15 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Compression level: zstd's fastest regular one, since it runs beside the program.
 const LEVEL: i32 = 1;
 
+/// The level while so much waits that the recorder would soon have to wait too: one that does not code literals.
+const HURRIED_LEVEL: i32 = -1;
+const HURRY_BYTES: usize = 2 << 20;
+
+/// How many buffers are kept for the recorder to fill again, and how large they are at least: fresh memory costs more than
+/// what is put into it.
+const SPARES_MAX: usize = 20;
+const SPARE_BYTES_MIN: usize = 64 << 10;
+
 enum Message {
     Event(Box<Event>),
     Data(Vec<u8>),
@@ -47,6 +56,8 @@ const CALLS_BLOCK_BYTES_MIN: usize = 4 << 10;
 struct Backlog {
     messages: Vec<Message>,
     bytes: usize,
+    /// Buffers whose contents have been written.
+    spares: Vec<Vec<u8>>,
     /// No more will come.
     closed: bool,
     /// The writing thread takes no more: it has failed.
@@ -76,12 +87,12 @@ impl Queue {
             backlog = self.room.wait(backlog).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         let urgent = matches!(message, Message::Flush);
+        let was_enough = backlog.is_enough();
         backlog.bytes += match &message {
             Message::Data(bytes) => bytes.len(),
             Message::Calls(_, bytes, _) => bytes.len(),
             Message::Event(_) | Message::Flush => 0,
         };
-        let was_enough = backlog.is_enough();
         backlog.messages.push(message);
         if urgent || !was_enough && backlog.is_enough() {
             self.work.notify_one();
@@ -89,18 +100,34 @@ impl Queue {
         !backlog.hung_up
     }
 
-    /// Takes what waits, when there is enough of it or [`FLUSH_INTERVAL`] has passed, which it says; `None` at the end.
-    fn take(&self, taken: &mut Vec<Message>) -> Option<bool> {
+    /// Keeps a buffer whose contents have been written.
+    fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut backlog = self.lock();
+        if buffer.capacity() >= SPARE_BYTES_MIN && backlog.spares.len() < SPARES_MAX {
+            buffer.clear();
+            backlog.spares.push(buffer);
+        }
+    }
+
+    /// Takes what waits, when there is enough of it or [`FLUSH_INTERVAL`] has passed; `None` at the end.
+    fn take(&self, taken: &mut Vec<Message>) -> Option<Taken> {
         let waits = |backlog: &mut Backlog| !backlog.closed && !backlog.is_enough();
         let (mut backlog, result) = self
             .work
             .wait_timeout_while(self.lock(), FLUSH_INTERVAL, waits)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::swap(&mut backlog.messages, taken);
-        backlog.bytes = 0;
+        let bytes = std::mem::take(&mut backlog.bytes);
         self.room.notify_one();
-        (!taken.is_empty() || !backlog.closed).then_some(result.timed_out())
+        (!taken.is_empty() || !backlog.closed).then_some(Taken { quiet: result.timed_out(), bytes })
     }
+}
+
+/// What the writing thread has got.
+struct Taken {
+    /// Nothing came for [`FLUSH_INTERVAL`].
+    quiet: bool,
+    bytes: usize,
 }
 
 impl Backlog {
@@ -140,6 +167,16 @@ impl Writer {
             })?;
         let directory = directory.to_owned();
         Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0 })
+    }
+
+    /// An empty buffer for [`Writer::calls`], which may have room from an earlier call.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.queue.lock().spares.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back that was not used up.
+    pub fn put_back(&self, buffer: Vec<u8>) {
+        self.queue.recycle(buffer);
     }
 
     /// Number of events so far.
@@ -266,6 +303,10 @@ impl Stream {
         Ok(Stream { path, file, packer, raw: Vec::new(), first: 0, count: 0, since: Instant::now() })
     }
 
+    fn set_level(&mut self, level: i32) -> Result<(), TraceError> {
+        io("prepare compression for", &self.path, self.packer.set_level(level))
+    }
+
     fn push(&mut self, bytes: &[u8], count: u32) {
         if self.raw.is_empty() {
             self.since = Instant::now();
@@ -321,17 +362,23 @@ impl Worker {
     fn run(mut self, queue: &Queue) -> Result<(), TraceError> {
         let _hang_up = HangUp(queue);
         let mut messages = Vec::new();
-        while let Some(quiet) = queue.take(&mut messages) {
+        while let Some(taken) = queue.take(&mut messages) {
+            let level = if taken.bytes >= HURRY_BYTES { HURRIED_LEVEL } else { LEVEL };
+            self.events.set_level(level)?;
+            self.data.set_level(level)?;
             for message in messages.drain(..) {
                 match message {
                     Message::Event(event) => self.event(&event)?,
                     Message::Data(bytes) => self.data(&bytes)?,
-                    Message::Calls(context, bytes, count) => self.calls(&context, &bytes, count)?,
+                    Message::Calls(context, bytes, count) => {
+                        self.calls(&context, &bytes, count)?;
+                        queue.recycle(bytes);
+                    }
                     Message::Flush => self.flush()?,
                 }
             }
             let due = self.events.since.elapsed() > FLUSH_INTERVAL && !self.events.raw.is_empty();
-            if quiet || due {
+            if taken.quiet || due {
                 self.flush()?;
             }
         }
@@ -381,5 +428,26 @@ impl Worker {
         self.flush_data()?;
         self.registers.clear();
         self.events.flush(u64::from(self.events.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Message, Queue, WAKE_BYTES};
+
+    #[test]
+    fn the_writing_thread_is_woken_by_enough_bytes() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| queue.take(&mut Vec::new()));
+            // Long enough for it to wait, most of the time.
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(queue.send(Message::Data(vec![0; WAKE_BYTES])));
+            let taken = taken.join().expect("no panic").expect("something was sent");
+            assert!(!taken.quiet, "nobody woke it");
+            assert_eq!(taken.bytes, WAKE_BYTES);
+        });
     }
 }

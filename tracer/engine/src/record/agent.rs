@@ -304,15 +304,12 @@ impl Agent {
         self.shared.word(control::HEAD) != 0
     }
 
-    /// Takes what is new in the log. Nobody is writing to it.
-    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+    /// Takes what is new in the log into a buffer. Nobody is writing to it.
+    pub(crate) fn take(&self, buffer: &mut Vec<u8>) {
         let bytes = self.shared.word(control::HEAD).min(agent::SHARED_END - agent::LOG_START);
-        if bytes == 0 {
-            return None;
-        }
         self.shared.set_word(control::HEAD, 0);
         self.shared.set_word(control::COUNT, 0);
-        Some(self.shared.copy(LOG, bytes as usize))
+        self.shared.copy_to(LOG, bytes as usize, buffer);
     }
 
     /// The thread that has an area.

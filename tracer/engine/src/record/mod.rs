@@ -155,6 +155,9 @@ impl Recorder {
         let header = header(options, place, core);
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         let file_size_action = process::ignore_file_size_signal();
+        // The writing thread, which gets this affinity, must not take time from the program.
+        process::set_affinity(&without_core(&affinity, core))
+            .map_err(TracerError::system("keep a core for the program"))?;
         let writer = Writer::create(&place.path, &header)?;
         let files = FileStore::create(&place.path, place.root.as_deref())?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
@@ -244,7 +247,9 @@ impl Recorder {
     /// Makes events of what the agent has logged. No thread has the turn, or the one that has is in a stop, and not in the
     /// midst of a record.
     fn drain(&mut self) -> Result<(), TracerError> {
-        let Some(bytes) = self.agent.as_mut().and_then(Agent::take) else { return Ok(()) };
+        let Some(agent) = self.agent.as_ref().filter(|agent| agent.has_records()) else { return Ok(()) };
+        let mut bytes = self.writer.buffer();
+        agent.take(&mut bytes);
         let spoilt = TracerError::Inconsistent("the program has written into the memory of its recorder");
         let Some(pieces) = trace::pieces_of_log(&bytes) else { return Err(spoilt) };
         let now = self.now();
@@ -263,8 +268,11 @@ impl Recorder {
             task.boundary = None;
             let (space, thread, segments) = (task.space, task.id(), task.segments);
             let context = CallsContext { space, thread, segments, times_ns };
-            self.writer.calls(context, bytes[piece.range].to_vec(), piece.count, piece.data)?;
+            let whole = piece.range == (0..bytes.len());
+            let records = if whole { std::mem::take(&mut bytes) } else { bytes[piece.range].to_vec() };
+            self.writer.calls(context, records, piece.count, piece.data)?;
         }
+        self.writer.put_back(bytes);
         Ok(())
     }
 
@@ -439,6 +447,15 @@ fn gone_is_fine_too(error: TracerError) -> Result<(), TracerError> {
         TracerError::System { source, .. } => gone_is_fine(source),
         other => Err(other),
     }
+}
+
+/// These cores but for one, unless it is the only one.
+fn without_core(affinity: &[u8], core: u32) -> Vec<u8> {
+    let mut others = affinity.to_vec();
+    if let Some(byte) = others.get_mut(core as usize / 8) {
+        *byte &= !(1 << (core % 8));
+    }
+    if others.iter().any(|byte| *byte != 0) { others } else { affinity.to_vec() }
 }
 
 /// The last of these cores.

@@ -207,6 +207,13 @@ pub(crate) fn pin(thread: i32, core: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Restricts the calling thread to the cores of a set, as the bytes of a `cpu_set_t`.
+pub(crate) fn set_affinity(cores: &[u8]) -> io::Result<()> {
+    // SAFETY: the buffer has the size given; the kernel only reads it.
+    let result = unsafe { libc::sched_setaffinity(0, cores.len(), cores.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The core this thread runs on: the kernel has chosen it because it was free.
 pub(crate) fn current_core() -> Option<u32> {
     // SAFETY: sched_getcpu takes and touches nothing.

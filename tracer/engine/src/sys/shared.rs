@@ -64,14 +64,21 @@ impl Shared {
 
     /// A copy of a range that nobody writes to at the time.
     pub(crate) fn copy(&self, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.copy_to(offset, len, &mut bytes);
+        bytes
+    }
+
+    /// As [`Shared::copy`], into a buffer, in place of what it holds.
+    pub(crate) fn copy_to(&self, offset: u64, len: usize, bytes: &mut Vec<u8>) {
         assert!(offset as usize + len <= self.len, "outside of it");
-        let mut bytes = Vec::with_capacity(len);
+        bytes.clear();
+        bytes.reserve(len);
         // SAFETY: source and target have `len` bytes and do not overlap; the bytes are initialised by the copy.
         unsafe {
             std::ptr::copy_nonoverlapping(self.start.as_ptr().add(offset as usize), bytes.as_mut_ptr(), len);
             bytes.set_len(len);
         }
-        bytes
     }
 
     /// Writes to a range that nobody else uses at the time.
