@@ -58,6 +58,12 @@ fn exec_from_a_thread() {
     check("execthread.c");
 }
 
+/// Forced points lie in code that the program has not written yet when replay begins to look for them.
+#[test]
+fn generated_code() {
+    check("jit.c");
+}
+
 #[test]
 fn a_racy_counter() {
     check_varying("racy.c");

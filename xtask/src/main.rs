@@ -5,6 +5,7 @@ mod bench;
 mod corpus;
 mod demo;
 mod packages;
+mod programs;
 mod suites;
 mod tidy;
 
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
   bench record [NAME]
                    ratios to bare of recording, replay and reverse execution (only rows with NAME in their names)
   corpus [NAME]    the longer variants of the tests
+  corpus programs [NAME]
+                   real programs, a row each (only those with NAME in their names)
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["bench", "record"] | ["bench"] => bench::run(""),
         ["bench", "record", only] => bench::run(only),
+        ["corpus", "programs"] => programs::run(""),
+        ["corpus", "programs", only] => programs::run(only),
         ["corpus", rest @ ..] => corpus::run(rest.first().copied()),
         _ => {
             eprint!("{USAGE}");

@@ -9,6 +9,7 @@ mod apply;
 mod calls;
 #[cfg(test)]
 mod cost;
+mod guard;
 mod landmark;
 mod layout;
 mod planted;

@@ -11,6 +11,7 @@ use trace::{Event, Fingerprint, LineHash, Registers, ThreadId};
 
 use super::Interrupt;
 use super::apply::comparable;
+use super::guard::CodeGuard;
 use super::run::{Extent, Planted, Ran};
 use super::world::World;
 use crate::TracerError;
@@ -23,6 +24,9 @@ const STUB_LINES_MAX: usize = 48;
 
 /// A visit that differs in more lines than this is not taken for the recorded one, however it goes on.
 pub(crate) const FORGIVEN_LINES_MAX: usize = 8;
+
+/// So many writes to a page of code that is searched are waited for; each costs some stops.
+const GUARDED_WRITES_MAX: u32 = 50_000;
 
 /// How often a search is repeated with more lines forgiven.
 const FORGIVEN_ROUNDS_MAX: usize = 4;
@@ -117,7 +121,9 @@ impl World {
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
-        let mut seeker = Seeker { sought, closest: None, skips_left: search.skipped };
+        let mut patched: Vec<u64> = run.others.iter().map(|planted| planted.stub.site).collect();
+        patched.push(sought.registers.rip);
+        let mut seeker = Seeker { sought, closest: None, skips_left: search.skipped, patched };
         if seeker.look(self, search)? {
             return Ok(Found::Point);
         }
@@ -139,7 +145,7 @@ impl World {
 
     /// Whether the thread stands at the place.
     pub(crate) fn is_at_sought(&self, sought: Sought<'_>, search: &Search) -> Result<bool, TracerError> {
-        Seeker { sought, closest: None, skips_left: 0 }.look(self, &mut search.clone())
+        Seeker { sought, closest: None, skips_left: 0, patched: Vec::new() }.look(self, &mut search.clone())
     }
 }
 
@@ -148,6 +154,8 @@ struct Seeker<'a> {
     /// The differing lines of the visit that differed least.
     closest: Option<Vec<LineHash>>,
     skips_left: u32,
+    /// Where stubs are planted meanwhile.
+    patched: Vec<u64>,
 }
 
 impl Seeker<'_> {
@@ -183,9 +191,19 @@ impl Seeker<'_> {
         }
     }
 
+    /// Whether a line holds code of the program that is overwritten by a stub or a breakpoint at the moment: code that was
+    /// generated a short while ago is part of a fingerprint.
+    fn is_patched(&self, world: &World, line: &LineHash) -> bool {
+        let start = line.line * LINE_BYTES as u64;
+        let end = start + LINE_BYTES as u64;
+        let by_stub = |site: &u64| site + patch::JUMP_BYTES as u64 > start && *site < end;
+        self.patched.iter().any(by_stub) || world.has_breakpoint_in(self.sought.thread, start..end)
+    }
+
     fn judge(&self, world: &World, search: &Search) -> Result<Verdict, TracerError> {
         let memory = world.memory_of(self.sought.thread)?;
-        let lines = self.sought.likeness.differing(memory, &search.forgiven);
+        let mut lines = self.sought.likeness.differing(memory, &search.forgiven);
+        lines.retain(|line| !self.is_patched(world, line));
         if !lines.is_empty() {
             return Ok(Verdict::Differs(lines));
         }
@@ -196,13 +214,29 @@ impl Seeker<'_> {
     }
 
     fn run_with_stub(
-        mut self,
+        self,
         world: &mut World,
-        mut planted: Planted,
+        planted: Planted,
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
         let thread = self.sought.thread;
+        let guard = world.guard_code(thread, self.sought.registers.rip)?;
+        let found = self.run_with_guarded_stub(world, planted, guard.as_ref(), search, run);
+        guard.iter().try_for_each(|guard| world.lift_guard(thread, guard))?;
+        found
+    }
+
+    fn run_with_guarded_stub(
+        mut self,
+        world: &mut World,
+        mut planted: Planted,
+        guard: Option<&CodeGuard>,
+        search: &mut Search,
+        run: &RunOptions<'_>,
+    ) -> Result<Found, TracerError> {
+        let thread = self.sought.thread;
+        let mut writes = 0;
         // The thread may stand at the site already, at a visit that has just been judged.
         let mut judged = world.registers(thread)?.rip == planted.stub.site;
         loop {
@@ -211,6 +245,26 @@ impl Seeker<'_> {
             }
             let stubs: Vec<&Planted> = std::iter::once(&planted).chain(run.others.iter().copied()).collect();
             let ran = world.run(thread, Extent::Free, &stubs, run.limit, run.interrupt)?;
+            if let (Ran::Signal(info), Some(guard)) = (&ran, guard)
+                && guard.was_met(info)
+            {
+                // The code at the site may be generated only now: the stub must not be in the way, nor be overwritten.
+                world.unplant(thread, &planted)?;
+                writes += 1;
+                let ran = world.write_guarded(thread, guard, run, writes < GUARDED_WRITES_MAX)?;
+                if ran != Ran::Step {
+                    return Ok(self.ended(ran, search));
+                }
+                judged = world.registers(thread)?.rip == self.sought.registers.rip;
+                if judged && self.look(world, search)? {
+                    return Ok(Found::Point);
+                }
+                match world.plant(thread, self.sought.registers.rip, &self.condition(search), run.others)? {
+                    Some(again) => planted = again,
+                    None => return self.run_with_trap(world, search, run),
+                }
+                continue;
+            }
             if ran != Ran::Stub(0) {
                 world.unplant(thread, &planted)?;
                 return Ok(self.ended(ran, search));

@@ -388,6 +388,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether a breakpoint is planted in a range of a thread's space.
+    pub(crate) fn has_breakpoint_in(&self, thread: ThreadId, range: std::ops::Range<u64>) -> bool {
+        let space = self.task(thread).and_then(|task| self.space(task.space));
+        space.is_ok_and(|space| space.planted.range(range).next().is_some())
+    }
+
     /// Reads memory as the program sees it: without our breakpoints and sentries.
     pub(crate) fn read_memory(
         &self,

@@ -193,6 +193,11 @@ impl SignalInfo {
     pub(crate) fn code(&self) -> i32 {
         self.word(8)
     }
+
+    /// `si_addr`, of a fault.
+    pub(crate) fn address(&self) -> u64 {
+        u64::from_ne_bytes(self.0[16..24].try_into().expect("eight bytes"))
+    }
 }
 
 /// The `siginfo_t` of a signal stop.
