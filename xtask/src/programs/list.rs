@@ -275,6 +275,22 @@ printf 'all: $(patsubst %%.c,%%.o,$(wildcard *.c)) $(patsubst %%.cc,%%.oo,$(wild
     },
     Program {
         group: "tools",
+        name: "cargo build of a small crate",
+        needs: &[("cargo", "cargo")],
+        prepare: r#"mkdir -p c/src; echo 'fn main() { println!("built"); }' > c/src/main.rs
+printf '[package]\nname = "c"\nversion = "0.1.0"\nedition = "2021"\n[workspace]\n' > c/Cargo.toml"#,
+        command: "cd c && touch src/main.rs && cargo build -q --offline && ./target/debug/c",
+        ..Program::DEFAULT
+    },
+    Program {
+        group: "tools",
+        name: "find with xargs -P4",
+        prepare: "mkdir -p d; for n in $(seq 60); do seq $n 500 > d/$n; done",
+        command: "find d -type f -print0 | xargs -0 -P4 -n3 md5sum | sort | md5sum",
+        ..Program::DEFAULT
+    },
+    Program {
+        group: "tools",
         name: "tar with zstd, and back",
         needs: &[("tar", "tar"), ("zstd", "zstd")],
         prepare: "mkdir -p d; for n in $(seq 50); do seq $n 3000 > d/$n; done",

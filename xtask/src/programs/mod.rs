@@ -83,7 +83,7 @@ fn check(vdbg: &Path, folder: &Path, program: &Program) -> Result<String> {
         command
     };
     let run = |mut command: Command| -> Result<Ran> {
-        command.current_dir(&place).env("PORT", &port).env("HOME", &place).env_remove("PYENV_VERSION");
+        command.current_dir(&place).env("PORT", &port).env_remove("PYENV_VERSION");
         run_limited(command)
     };
     let prepared = run(shell(&format!("set -e\n{}", program.prepare)))?;
@@ -91,6 +91,9 @@ fn check(vdbg: &Path, folder: &Path, program: &Program) -> Result<String> {
         bail!("could not be prepared: {}", last_line(&prepared.errors));
     }
     let bare = run(shell(program.command))?;
+    if bare.status != Some(0) {
+        bail!("it fails without being recorded: {}", last_line(&bare.errors));
+    }
     let trace = place.join("trace");
     let record = || {
         let mut command = Command::new(vdbg);
