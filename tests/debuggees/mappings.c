@@ -207,6 +207,35 @@ static void drop(void) {
     GOOD("drop");
 }
 
+// What a file shows when it is mapped again: it was changed while nobody had it mapped.
+static void again(void) {
+    char path[] = "/tmp/again-XXXXXX";
+    int fd = mkstemp(path);
+    CHECK(fd >= 0 && ftruncate(fd, 2 * PAGE) == 0);
+    char *at = map(2, MAP_SHARED, fd);
+    scribble(at);
+    CHECK(munmap(at, 2 * PAGE) == 0);
+    CHECK(pwrite(fd, "changed", 7, 100) == 7);
+    at = map(2, MAP_SHARED, fd);
+    printf("%lx\n", sum(at, 2 * PAGE));
+    CHECK(!memcmp(at + 100, "changed", 7) && munmap(at, 2 * PAGE) == 0);
+    CHECK(ftruncate(fd, 0) == 0 && ftruncate(fd, 2 * PAGE) == 0);
+    at = map(2, MAP_SHARED, fd);
+    printf("%lx\n", sum(at, 2 * PAGE));
+    CHECK(at[1] == 0 && munmap(at, 2 * PAGE) == 0);
+    close(fd);
+    unlink(path);
+    fd = memfd_create("holes", 0);
+    CHECK(fd >= 0 && ftruncate(fd, 2 * PAGE) == 0);
+    at = map(2, MAP_SHARED, fd);
+    scribble(at);
+    CHECK(madvise(at + PAGE, PAGE, MADV_REMOVE) == 0);
+    printf("%lx\n", sum(at, 2 * PAGE));
+    CHECK(at[PAGE + 1] == 0 && at[1] == 7);
+    close(fd);
+    GOOD("again");
+}
+
 int main(void) {
     anonymous();
     files();
@@ -216,5 +245,6 @@ int main(void) {
     stack();
     protect();
     drop();
+    again();
     return 0;
 }

@@ -1,5 +1,6 @@
 //! What the recorder leaves behind when things go wrong.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +56,26 @@ fn a_killed_recorder_leaves_what_it_recorded() {
         let said = prefix(&trace);
         assert!(events_of(&trace) > 100, "{said}");
     }
+}
+
+/// `timeout`, a service manager or a user ends the recorder and means the program.
+#[test]
+fn a_signal_to_the_recorder_reaches_the_program() {
+    let scratch = Scratch::new();
+    let trace = scratch.path("trace");
+    let mut command = Command::new(DRIVE);
+    command.arg("record").arg(&trace).args(["--", "sh", "-c"]);
+    command.arg("trap 'echo ended; exit 3' TERM; echo begun; while :; do sleep 0.05; done");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    process::die_with_us(&mut command);
+    let mut recorder = command.spawn().expect("drive can be started");
+    let mut lines = BufReader::new(recorder.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("a line").expect("a line");
+    assert_eq!(line(), "begun");
+    process::signal(&recorder, libc::SIGTERM);
+    assert_eq!(line(), "ended");
+    assert!(recorder.wait().expect("our own child").success());
+    assert!(events_of(&trace) > 0);
 }
 
 #[test]

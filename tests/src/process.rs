@@ -104,6 +104,12 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     }
 }
 
+/// Sends a signal to a child that has not been waited for.
+pub fn signal(child: &Child, signal: i32) {
+    // SAFETY: the child is our own and has not been waited for, so its id is not another's; kill touches no memory.
+    unsafe { libc::kill(child.id() as i32, signal) };
+}
+
 /// Ends a child that leads its own process group, and the group.
 pub fn end_group(child: &mut Child) {
     // SAFETY: kill(2) takes no pointers; the group is the child's own, which has not been waited for.

@@ -9,13 +9,14 @@ use super::clocks::is_in_memory;
 use super::exec::{TRAP, TextKey, text_of};
 use super::{NO_EFFECT, Recorder};
 use crate::TracerError;
-use crate::sys::maps;
+use crate::sys::{maps, process};
 
 const PAGE: u64 = 4096;
 
 /// Values of madvise(2) that drop contents.
 const MADV_DONTNEED: u64 = 4;
 const MADV_FREE: u64 = 8;
+const MADV_REMOVE: u64 = 9;
 const MADV_DONTNEED_LOCKED: u64 = 24;
 
 const MREMAP_DONTUNMAP: u64 = 4;
@@ -52,6 +53,11 @@ impl Recorder {
             }],
             libc::SYS_madvise if [MADV_DONTNEED, MADV_FREE, MADV_DONTNEED_LOCKED].contains(&a2) => {
                 vec![MemoryOp::Discard { start: a0, len: pages(a1) }]
+            }
+            libc::SYS_madvise if a2 == MADV_REMOVE => {
+                let memory = self.memory_of(thread);
+                self.save(&memory, a0, pages(a1), writes)?;
+                return Ok(NO_EFFECT);
             }
             libc::SYS_shmat => self.attach_shared(thread, result as u64)?,
             libc::SYS_shmdt => self.detached(thread, a0)?,
@@ -175,8 +181,9 @@ impl Recorder {
         };
         let key = (meta.dev(), meta.ino());
         if shared {
-            if let Some(object) = self.shared.get(&key) {
-                return Ok(Source::Shared { object: object.clone(), offset });
+            if let Some(object) = self.shared.get(&key).cloned() {
+                self.save_file_range(&file, offset, range, thread, writes)?;
+                return Ok(Source::Shared { object, offset });
             }
             let in_memory = name.starts_with("/dev/shm/") || name.starts_with("/memfd:");
             if in_memory || opened_for_writing(path) {
@@ -187,6 +194,28 @@ impl Recorder {
             }
         }
         Ok(Source::File { file: self.files.keep(&file, name.as_ref())?, offset })
+    }
+
+    /// Saves what a mapping of a file shows that was mapped shared before: it may have changed since, by whatever means. Of
+    /// large files only what is no hole is looked at.
+    fn save_file_range(
+        &mut self,
+        file: &File,
+        offset: u64,
+        (start, end): (u64, u64),
+        thread: i32,
+        writes: &mut Vec<Write>,
+    ) -> Result<(), TracerError> {
+        /// Up to this size all of it is saved, with its holes.
+        const SMALL_BYTES: u64 = 16 << 20;
+        let memory = self.memory_of(thread);
+        if end - start <= SMALL_BYTES {
+            return self.save(&memory, start, end - start, writes);
+        }
+        for part in process::data_ranges(file, offset..offset + (end - start)) {
+            self.save(&memory, start + (part.start - offset), part.end - part.start, writes)?;
+        }
+        Ok(())
     }
 
     /// A device or another thing that cannot be copied: what it shows now is recorded.

@@ -174,6 +174,9 @@ impl Recorder {
         for job_signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTOU, libc::SIGTTIN] {
             signal::ignore(job_signal);
         }
+        for end_signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+            signal::forward(end_signal, root);
+        }
         let mut recorder = Recorder {
             writer,
             files,

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::{ptrace, seccomp};
@@ -230,6 +231,34 @@ pub(crate) fn affinity() -> io::Result<Vec<u8>> {
     }
     bytes.truncate(filled as usize);
     Ok(bytes)
+}
+
+/// The parts of a range of a file that are no holes (lseek(2), `SEEK_DATA`); all of it where that is not known.
+pub(crate) fn data_ranges(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
+    let seek = |from: u64, how: i32| {
+        // SAFETY: lseek has no memory effects; the descriptor is our own.
+        u64::try_from(unsafe { libc::lseek(file.as_raw_fd(), from as i64, how) })
+            .map_err(|_| io::Error::last_os_error())
+    };
+    let mut parts = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        match seek(at, libc::SEEK_DATA) {
+            Ok(data) if data < range.end => {
+                let end = seek(data, libc::SEEK_HOLE).unwrap_or(range.end).min(range.end);
+                parts.push(data..end);
+                at = end;
+            }
+            Ok(_) => break,
+            // ENXIO: only a hole is left.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => break,
+            Err(_) => {
+                parts.push(at..range.end);
+                break;
+            }
+        }
+    }
+    parts
 }
 
 /// A file of `/proc`. These have no size, so that reading one of them without room would begin with a few bytes.

@@ -1,6 +1,7 @@
 //! Signals of this process, and what `/proc` says of another's.
 
 use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::sys::process::read_proc;
@@ -35,6 +36,32 @@ pub(crate) fn wait_child(timeout: Duration) {
 pub(crate) fn ignore(signal: i32) {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Who gets the signals that [`forward`] passes on.
+static PROGRAM: AtomicI32 = AtomicI32::new(0);
+
+/// Passes a signal that somebody sends to this process on to a program: whoever ends the recorder means the program. What
+/// the kernel sends, as when a terminal is closed, the program gets itself.
+pub(crate) fn forward(signal: i32, program: i32) {
+    PROGRAM.store(program, Ordering::Relaxed);
+    // SAFETY: the structure is plain data; the handler only makes a system call and reads an atomic, as a handler may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = pass_on as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
+    }
+}
+
+extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO a valid siginfo_t.
+    let sent = unsafe { (*info).si_code } <= 0;
+    let program = PROGRAM.load(Ordering::Relaxed);
+    if sent && program > 0 {
+        // SAFETY: kill has no memory effects.
+        unsafe { libc::kill(program, signal) };
+    }
 }
 
 /// Stops this process, as the shell that waits for it expects of a job.
