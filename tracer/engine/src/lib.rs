@@ -35,7 +35,7 @@ pub enum TracerError {
     #[error("there is no program {}; check the path", .0.display())]
     NoProgram(PathBuf),
     /// No such program in the search path.
-    #[error("there is no program {} in PATH{}", name.display(), if *here { format!("; for the one in this directory say ./{}", name.display()) } else { "; check its name".into() })]
+    #[error("there is no program {} in PATH; {}", name.display(), path_hint(name, *here))]
     NotInPath {
         /// What was looked for.
         name: PathBuf,
@@ -98,6 +98,15 @@ impl TracerError {
     pub(crate) fn system(action: &'static str) -> impl Fn(std::io::Error) -> TracerError {
         move |source| TracerError::System { action, source }
     }
+}
+
+/// What to try when a program is not in the search path.
+fn path_hint(name: &std::path::Path, here: bool) -> String {
+    let text = name.display();
+    if text.to_string().starts_with('-') {
+        return format!("there is no option {text} either: see `vdbg record --help`");
+    }
+    if here { format!("for the one in this directory say ./{text}") } else { "check its name".into() }
 }
 
 fn start_hint(error: &std::io::Error) -> &'static str {

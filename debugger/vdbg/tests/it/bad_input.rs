@@ -27,6 +27,7 @@ fn file(name: &str, contents: &[u8], mode: u32) -> String {
 fn programs_that_cannot_be_recorded() {
     fails(&["record", "./no-such-program"], 1, &["vdbg: ", "no-such-program"]);
     fails(&["record", "no-such-command-anywhere"], 1, &["PATH"]);
+    fails(&["record", "--no-such", "true"], 1, &["option --no-such", "--help"]);
     fails(&["record", &file("plain.txt", b"hello", 0o644)], 1, &["plain.txt"]);
     fails(&["record", &file("bad-script", b"#!/no/such/interpreter\n", 0o755)], 1, &["/no/such/interpreter"]);
     fails(&["record", &file("garbage", b"\x7fELFgarbage", 0o755)], 1, &["garbage"]);
