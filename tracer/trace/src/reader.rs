@@ -112,6 +112,10 @@ impl Reader {
         reader.check_blocks()?;
         reader.check_lengths();
         reader.cut_to_good_prefix()?;
+        if reader.end.is_none() && reader.damage.as_ref().is_some_and(|damage| damage.what == CUT_OFF) {
+            // That is how a recorder leaves it that is killed while it writes.
+            reader.damage = None;
+        }
         Ok(reader)
     }
 
@@ -430,15 +434,18 @@ impl<T> BlockFile<T> {
     }
 }
 
+/// A file ends within a block.
+const CUT_OFF: &str = "the last block is cut off";
+
 fn read_block_header(file: &File, at: u64, size: u64, expected: u64) -> Result<BlockHeader, &'static str> {
     let mut head = [0; HEADER_BYTES];
-    file.read_exact_at(&mut head, at).map_err(|_| "the last block is cut off")?;
+    file.read_exact_at(&mut head, at).map_err(|_| CUT_OFF)?;
     let header = block::decode_header(&head)?;
     if header.first != expected {
         return Err("a block is missing or out of order");
     }
     if at + HEADER_BYTES as u64 + u64::from(header.packed_len) > size {
-        return Err("the last block is cut off");
+        return Err(CUT_OFF);
     }
     Ok(header)
 }
