@@ -47,6 +47,13 @@ impl Hook {
         self.places.iter().find(|(place, _)| *place == rip).map(|(_, original)| *original)
     }
 
+    /// The program's own rip and rcx for a thread stopped at `rip` in the trampoline, where [`Hook::original_rip`] knows it:
+    /// behind the copy of the call rcx holds the copy's next address instead of the program's.
+    pub fn original_rip_and_rcx(&self, rip: u64, rcx: u64) -> Option<(u64, u64)> {
+        let own_rcx = if rcx == self.continuation { self.site + 2 } else { rcx };
+        Some((self.original_rip(rip)?, own_rcx))
+    }
+
     /// Where a thread has to go on that stood at `rip`, inside the bytes that are overwritten now.
     pub fn copy_of(&self, rip: u64) -> Option<u64> {
         self.entries.iter().find(|(entry, _)| *entry == rip).map(|(_, copy)| *copy)

@@ -73,10 +73,9 @@ impl Hooks {
 
     /// Registers as the program has them.
     pub(crate) fn original(&self, raw: Registers) -> Registers {
-        let Some(hook) = self.of_trampoline(raw.rip) else { return raw };
-        let Some(rip) = hook.original_rip(raw.rip) else { return raw };
-        let rcx = if raw.rcx == hook.continuation { hook.site + 2 } else { raw.rcx };
-        Registers { rip, rcx, ..raw }
+        let hook = self.of_trampoline(raw.rip);
+        let own = hook.and_then(|hook| hook.original_rip_and_rcx(raw.rip, raw.rcx));
+        own.map_or(raw, |(rip, rcx)| Registers { rip, rcx, ..raw })
     }
 
     /// Registers with which a thread goes on where the program has these.

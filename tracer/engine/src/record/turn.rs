@@ -376,11 +376,8 @@ impl Recorder {
         }
         match stop {
             Wait::Stop(libc::SIGTRAP) => {
-                agent.set_stopped(thread, false);
                 agent.wake(thread);
-                self.task(thread).status = Status::Running;
-                ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
-                Ok(true)
+                self.go_on_inside(thread, 0).map(|()| true)
             }
             Wait::Stop(_) => {
                 agent.set_stopped(thread, true);
@@ -396,7 +393,7 @@ impl Recorder {
         }
     }
 
-    /// Lets a thread that is inside without the turn take a signal that does nothing.
+    /// Lets a thread that is inside without the turn take a signal that does nothing, or none.
     pub(super) fn go_on_inside(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
         // From here on it may take the turn.
         self.end_turn(thread);

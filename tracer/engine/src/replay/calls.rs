@@ -272,11 +272,9 @@ impl World {
         let registers = self.registers(served.thread)?;
         let serving = &self.space(served.space)?.serving;
         if let Some(hook) = serving.of_trampoline(registers.rip) {
-            let Some(rip) = hook.original_rip(registers.rip) else {
-                return Ok(false);
-            };
-            let rcx = if registers.rcx == hook.continuation { hook.site + 2 } else { registers.rcx };
-            self.set_registers(served.thread, &Registers { rip, rcx, ..registers })?;
+            if let Some((rip, rcx)) = hook.original_rip_and_rcx(registers.rip, registers.rcx) {
+                self.set_registers(served.thread, &Registers { rip, rcx, ..registers })?;
+            }
             return Ok(false);
         }
         if registers.rip != agent::PAUSE + 1 {
