@@ -4,6 +4,7 @@ mod behaviours;
 mod generated;
 mod real;
 mod recorder;
+mod snapshots;
 
 use std::path::PathBuf;
 

@@ -25,6 +25,7 @@ pub struct Case {
     directory: Option<PathBuf>,
     all_cores: bool,
     same_output: bool,
+    snapshots: bool,
     limit: Duration,
 }
 
@@ -47,6 +48,7 @@ impl Case {
             directory: None,
             all_cores: false,
             same_output: true,
+            snapshots: false,
             limit: LIMIT,
         }
     }
@@ -83,6 +85,13 @@ impl Case {
     #[must_use]
     pub fn output_varies(mut self) -> Case {
         self.same_output = false;
+        self
+    }
+
+    /// Snapshots are made all the time, and compared with what replay comes to.
+    #[must_use]
+    pub fn snapshots(mut self) -> Case {
+        self.snapshots = true;
         self
     }
 
@@ -124,6 +133,9 @@ impl Case {
         let scratch = Scratch::new();
         let mut command = Command::new(&self.drive);
         command.arg("record").arg(scratch.path("trace")).arg("--").arg(&self.program).args(&self.arguments);
+        if self.snapshots {
+            command.env("VDBG_SNAPSHOTS_US", "5000");
+        }
         let mut recorded = self.run(&mut command, &scratch, core());
         let recording = |recorded| Recording { case: self, scratch, recorded };
         let Some(end) =

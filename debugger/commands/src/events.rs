@@ -74,6 +74,8 @@ fn what(event: &Event) -> String {
                 signal => format!("killed by {}{whole}", signal_name(signal)),
             }
         }
+        EventKind::Snapshot { .. } => "snapshot".into(),
+        EventKind::ExtendedState { .. } => "extended state at the last snapshot".into(),
     }
 }
 

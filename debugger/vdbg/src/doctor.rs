@@ -74,7 +74,7 @@ fn ptrace() -> Finding {
         program: PathBuf::from("/bin/true"),
         arguments: vec![c"true".to_owned()],
         output: Some(directory.clone()),
-        without_agent: false,
+        ..tracer::RecordOptions::default()
     };
     let result = tracer::record(&options);
     let _ = std::fs::remove_dir_all(&directory);

@@ -21,6 +21,7 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
         arguments,
         output: options.output.clone(),
         without_agent: options.no_agent,
+        ..RecordOptions::default()
     })?;
     for warning in &recorded.warnings {
         out::error(&format!("warning: {warning}"));

@@ -4,6 +4,7 @@
 //! drive record DIR -- PROGRAM [ARG…]   records; the exit status says only whether that worked
 //! drive replay DIR OUT ERR             replays to the end; reproduced output goes to the files OUT and ERR
 //! drive walk DIR                       a breakpoint forwards, and back to it
+//! drive snapshots DIR                  from several snapshots to the end
 //! drive hashes DIR                     the hash of the state at every event
 //! drive dump DIR                       the events, a line each
 //! drive prefix DIR                     replays what a killed recorder left
@@ -16,7 +17,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tracer::{Direction, Mode, NoJudge, RecordOptions, Session, Stop, Stops};
+use tracer::{Direction, Mode, NoJudge, RecordOptions, Session, SnapshotUse, Stop, Stops};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -37,20 +38,23 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         ["record", directory, "--", _, ..] => record(Path::new(directory), &arguments[3..]),
         ["replay", directory, out, err] => replay(Path::new(directory), Path::new(out), Path::new(err)),
         ["walk", directory] => walk(Path::new(directory)),
+        ["snapshots", directory] => snapshots(Path::new(directory)),
         ["hashes", directory] => hashes(Path::new(directory)),
         ["dump", directory] => dump(Path::new(directory)),
         ["prefix", directory] => prefix(Path::new(directory)),
-        _ => Err("usage: drive record|replay|walk|hashes|dump|prefix DIR …".into()),
+        _ => Err("usage: drive record|replay|walk|snapshots|hashes|dump|prefix DIR …".into()),
     }
 }
 
 fn record(directory: &Path, command: &[OsString]) -> Result<()> {
     let text = |argument: &OsString| CString::new(argument.clone().into_vec());
+    let microseconds = std::env::var("VDBG_SNAPSHOTS_US").ok().and_then(|text| text.parse().ok());
     let options = RecordOptions {
         program: PathBuf::from(&command[0]),
         arguments: command.iter().map(text).collect::<std::result::Result<_, _>>()?,
         output: Some(directory.to_owned()),
         without_agent: std::env::var_os("VDBG_NO_AGENT").is_some(),
+        snapshot_spacing: microseconds.map(std::time::Duration::from_micros),
     };
     let recorded = tracer::record(&options)?;
     if std::env::var_os("VDBG_WARNINGS").is_some() {
@@ -60,13 +64,18 @@ fn record(directory: &Path, command: &[OsString]) -> Result<()> {
 }
 
 fn replay(directory: &Path, out: &Path, err: &Path) -> Result<()> {
-    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    let mut session = open(directory, SnapshotUse::Verify)?;
     let (mut out, mut err) = (File::create(out)?, File::create(err)?);
     session.reproduce_output(Box::new(move |bytes, is_error| {
         let file = if is_error { &mut err } else { &mut out };
         file.write_all(bytes).expect("the output can be written");
     }));
     to_the_end(&mut session)
+}
+
+/// Opens a trace, with this use of its snapshots.
+fn open(directory: &Path, snapshots: SnapshotUse) -> Result<Session> {
+    Ok(Session::open(directory, tracer::OpenOptions { snapshots, ..tracer::OpenOptions::default() })?)
 }
 
 fn to_the_end(session: &mut Session) -> Result<()> {
@@ -79,8 +88,21 @@ fn to_the_end(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
+/// From each of the last snapshots to the end.
+fn snapshots(directory: &Path) -> Result<()> {
+    const TRIED_MAX: usize = 4;
+    let places = trace::Reader::open(directory)?.snapshots().to_vec();
+    for place in places.iter().rev().step_by(places.len().div_ceil(TRIED_MAX).max(1)) {
+        let mut session = open(directory, SnapshotUse::Always)?;
+        session.goto(&tracer::Position::at_event(place.event + 2))?;
+        to_the_end(&mut session)?;
+    }
+    println!("{} snapshots", places.len());
+    Ok(())
+}
+
 fn walk(directory: &Path) -> Result<()> {
-    let mut session = Session::open(directory, tracer::OpenOptions::default())?;
+    let mut session = open(directory, SnapshotUse::Always)?;
     println!("{}", e2e::walk::there_and_back(&mut session)?);
     Ok(())
 }

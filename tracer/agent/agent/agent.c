@@ -408,6 +408,8 @@ long agent_call(volatile struct area *area)
 		take_turn(area);
 		control->reserved -= area->reserved;
 		area->reserved = 0;
+		if (area->report)
+			control->pause = 1;
 	}
 	note(&request, result);
 	if (result == -EFAULT) {

@@ -27,7 +27,8 @@ struct area {
 	u64 reserved;	/* bytes of the log that are kept free for it */
 	u8 *classes;
 	u64 next;	/* address behind the call; the hook itself only the thread's own process can read */
-	u64 trap_counter;	/* the time stamp counter has to trap from now on */
+	u32 trap_counter;	/* the time stamp counter has to trap from now on */
+	u32 report;	/* the recorder wants to see it behind its call */
 	u64 saved[SAVED];
 };
 
@@ -95,6 +96,7 @@ OFFSET(area, reserved, AREA_RESERVED);
 OFFSET(area, classes, AREA_CLASSES);
 OFFSET(area, next, AREA_NEXT);
 OFFSET(area, trap_counter, AREA_TRAP_COUNTER);
+OFFSET(area, report, AREA_REPORT);
 OFFSET(area, saved, AREA_SAVED);
 _Static_assert(AREAS_START + AREAS * AREA_BYTES <= CLASSES_START, "layout: areas");
 

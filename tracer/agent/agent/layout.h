@@ -50,6 +50,7 @@
 #define AREA_CLASSES 56
 #define AREA_NEXT 64
 #define AREA_TRAP_COUNTER 72
+#define AREA_REPORT 76
 #define AREA_SAVED 80
 
 /* The general registers at the call, in the order of `struct user_regs_struct`, without those that the call itself

@@ -114,8 +114,10 @@ pub mod area {
     pub const CLASSES: u64 = 56;
     /// `u64`: address behind the call.
     pub const NEXT: u64 = 64;
-    /// `u64`: not 0 when the thread has to make its time stamp counter trap before it goes on.
+    /// `u32`: not 0 when the thread has to make its time stamp counter trap before it goes on.
     pub const TRAP_COUNTER: u64 = 72;
+    /// `u32`: not 0 when a thread that makes its call without the turn is to stop behind it.
+    pub const REPORT: u64 = 76;
     /// The registers at the call, as in the log.
     pub const SAVED: u64 = 80;
 }

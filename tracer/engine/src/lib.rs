@@ -4,6 +4,7 @@
 //! forwards and backwards. This crate traces threads and plants stubs; it never looks up a symbol, reads no debug
 //! information and talks to no user.
 
+mod layout;
 mod program;
 mod record;
 mod replay;

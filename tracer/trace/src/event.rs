@@ -124,6 +124,16 @@ pub enum EventKind {
         /// The address space ends with it.
         last: bool,
     },
+    /// Nothing happens to the thread: the state of all processes here, from which replay can begin.
+    Snapshot {
+        /// An encoded [`crate::State`].
+        state: Vec<DataRef>,
+    },
+    /// The extended state that the thread had, and still has, when the last snapshot was made.
+    ExtendedState {
+        /// In the layout of `NT_X86_XSTATE`.
+        xstate: DataRef,
+    },
 }
 
 /// The place at which a signal reaches its thread.
@@ -363,6 +373,8 @@ impl EventKind {
             }
             EventKind::Start(start) => start.writes.iter().for_each(|write| each(write.data)),
             EventKind::Exit { writes, .. } => writes.iter().for_each(|write| each(write.data)),
+            EventKind::Snapshot { state } => state.iter().for_each(|piece| each(*piece)),
+            EventKind::ExtendedState { xstate } => each(*xstate),
             EventKind::SyscallEnter
             | EventKind::SyscallRestart { .. }
             | EventKind::Instruction { .. }
@@ -382,6 +394,8 @@ impl EventKind {
             EventKind::Start(_) => "start",
             EventKind::Signal { .. } => "signal",
             EventKind::Exit { .. } => "exit",
+            EventKind::Snapshot { .. } => "snapshot",
+            EventKind::ExtendedState { .. } => "extended-state",
         }
     }
 }

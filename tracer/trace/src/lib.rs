@@ -7,6 +7,7 @@
 //! | `header.json` | format version, machine facts, command line ([`Header`]) |
 //! | `events` | blocks of encoded [`Event`]s |
 //! | `data` | blocks of the bytes that events refer to by [`DataRef`] |
+//! | `snapshots` | where in the events snapshots are, a line each ([`SnapshotPlace`]) |
 //! | `files/` | the mapped files, as they were when they were mapped ([`FileStore`]) |
 //! | `end.json` | how the recording ended ([`End`]); missing when the recorder was killed |
 //!
@@ -20,6 +21,7 @@ mod event;
 mod header;
 mod reader;
 mod registers;
+mod snapshot;
 mod store;
 mod writer;
 
@@ -35,6 +37,7 @@ pub use event::{
 pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use reader::{Damage, Reader};
 pub use registers::Registers;
+pub use snapshot::{ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
 pub use store::FileStore;
 pub use writer::Writer;
 

@@ -13,6 +13,7 @@ use crate::block::{self, BlockHeader, HEADER_BYTES};
 use crate::calls::{self, Calls, CallsRun};
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
+use crate::snapshot::{SnapshotPlace, State};
 use crate::{End, Header, TRACE_VERSION, TraceError, io};
 
 /// How many unpacked blocks of each file are kept.
@@ -86,6 +87,7 @@ pub struct Reader {
     data: BlockFile<Vec<u8>>,
     count: u64,
     damage: Option<Damage>,
+    snapshots: Vec<SnapshotPlace>,
 }
 
 impl Reader {
@@ -108,10 +110,12 @@ impl Reader {
             events,
             data,
             damage: events_damage.or(data_damage),
+            snapshots: read_snapshots(directory),
         };
         reader.check_blocks()?;
         reader.check_lengths();
         reader.cut_to_good_prefix()?;
+        reader.snapshots.retain(|place| place.event < reader.count);
         if reader.end.is_none() && reader.damage.as_ref().is_some_and(|damage| damage.what == CUT_OFF) {
             // That is how a recorder leaves it that is killed while it writes.
             reader.damage = None;
@@ -215,6 +219,26 @@ impl Reader {
         }
     }
 
+    /// Where the snapshots are, in order.
+    pub fn snapshots(&self) -> &[SnapshotPlace] {
+        &self.snapshots
+    }
+
+    /// The state that a snapshot has.
+    ///
+    /// # Errors
+    /// When the event is none, or its data is damaged.
+    pub fn state(&self, event: &Event) -> Result<State, TraceError> {
+        let EventKind::Snapshot { state } = &event.kind else {
+            return Err(self.events.corrupt("an event that should be a snapshot is none"));
+        };
+        let mut bytes = Vec::new();
+        for piece in state {
+            bytes.extend_from_slice(&self.data(*piece)?);
+        }
+        State::decode(&bytes).ok_or_else(|| self.data.corrupt("a snapshot cannot be read"))
+    }
+
     /// Path of a stored file.
     pub fn file(&self, stored: &crate::StoredFile) -> PathBuf {
         // A hostile trace must not name a file outside itself.
@@ -283,6 +307,15 @@ impl Reader {
         });
         all
     }
+}
+
+/// Where the trace says that snapshots are; they only save time, so what cannot be read is left out.
+fn read_snapshots(directory: &Path) -> Vec<SnapshotPlace> {
+    let text = std::fs::read_to_string(directory.join("snapshots")).unwrap_or_default();
+    let mut places: Vec<SnapshotPlace> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    places.sort_by_key(|place| place.event);
+    places
 }
 
 fn read_header(directory: &Path) -> Result<Header, TraceError> {

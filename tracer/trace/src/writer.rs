@@ -15,6 +15,7 @@ use crate::calls::{self, Calls, CallsContext};
 use crate::event::{DataRef, Event, ThreadId};
 use crate::reader::WireEvent;
 use crate::registers::Registers;
+use crate::snapshot::SnapshotPlace;
 use crate::{End, Header, TraceError, io};
 
 /// The longest time that anything stays unwritten.
@@ -45,6 +46,7 @@ enum Message {
     Event(Box<Event>),
     Data(Vec<u8>),
     Calls(Box<CallsContext>, Vec<u8>, u64),
+    Snapshot(SnapshotPlace),
     Flush,
 }
 
@@ -91,7 +93,7 @@ impl Queue {
         backlog.bytes += match &message {
             Message::Data(bytes) => bytes.len(),
             Message::Calls(_, bytes, _) => bytes.len(),
-            Message::Event(_) | Message::Flush => 0,
+            Message::Event(_) | Message::Snapshot(_) | Message::Flush => 0,
         };
         backlog.messages.push(message);
         if urgent || !was_enough && backlog.is_enough() {
@@ -155,7 +157,8 @@ impl Writer {
         let events = Stream::create(directory.join("events"))?;
         let data = Stream::create(directory.join("data"))?;
         let queue = Arc::new(Queue::default());
-        let worker = Worker { events, data, registers: HashMap::new() };
+        let snapshots = directory.join("snapshots");
+        let worker = Worker { events, data, registers: HashMap::new(), snapshots };
         let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("trace-writer".into())
@@ -182,6 +185,11 @@ impl Writer {
     /// Number of events so far.
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Length of the data stream so far, in bytes, without what the agent has logged.
+    pub fn data_len(&self) -> u64 {
+        self.data_len
     }
 
     /// Appends bytes to the data stream.
@@ -228,6 +236,14 @@ impl Writer {
             self.data_len += data;
         }
         self.send(Message::Calls(Box::new(context), bytes, count))
+    }
+
+    /// Says that the event written last is a snapshot, taken at this time.
+    ///
+    /// # Errors
+    /// As [`Writer::data`].
+    pub fn note_snapshot(&mut self, time_ns: u64) -> Result<(), TraceError> {
+        self.send(Message::Snapshot(SnapshotPlace { event: self.events - 1, time_ns }))
     }
 
     /// Asks for everything so far to be written soon.
@@ -356,6 +372,8 @@ struct Worker {
     data: Stream,
     /// The last registers of each thread in the current block of events.
     registers: HashMap<ThreadId, Registers>,
+    /// The file that says where snapshots are.
+    snapshots: PathBuf,
 }
 
 impl Worker {
@@ -374,6 +392,7 @@ impl Worker {
                         self.calls(&context, &bytes, count)?;
                         queue.recycle(bytes);
                     }
+                    Message::Snapshot(place) => self.snapshot(&place)?,
                     Message::Flush => self.flush()?,
                 }
             }
@@ -417,6 +436,15 @@ impl Worker {
     fn data(&mut self, bytes: &[u8]) -> Result<(), TraceError> {
         self.data.push(bytes, 0);
         if self.data.raw.len() >= BLOCK_RAW_BYTES_GOAL { self.flush_data() } else { Ok(()) }
+    }
+
+    /// Adds a snapshot to the list, when it is in the events file.
+    fn snapshot(&mut self, place: &SnapshotPlace) -> Result<(), TraceError> {
+        self.flush()?;
+        let mut line = serde_json::to_vec(place).expect("it has only plain values");
+        line.push(b'\n');
+        let file = File::options().append(true).create(true).open(&self.snapshots);
+        io("write", &self.snapshots, file.and_then(|mut file| file.write_all(&line)))
     }
 
     fn flush_data(&mut self) -> Result<(), TraceError> {

@@ -247,7 +247,21 @@ impl Agent {
     /// Has a thread that is inside without the turn make its time stamp counter trap before it goes on.
     pub(crate) fn trap_counter(&self, thread: i32) {
         if let Some(area) = self.areas.get(&thread) {
-            self.shared.set_word(in_area(*area, area::TRAP_COUNTER), 1);
+            self.flag_in(*area, area::TRAP_COUNTER, true);
+        }
+    }
+
+    /// Has a thread that is inside without the turn stop behind its call.
+    pub(crate) fn ask_for_report(&self, thread: i32) {
+        if let Some(area) = self.areas.get(&thread) {
+            self.flag_in(*area, area::REPORT, true);
+        }
+    }
+
+    /// A thread need not stop behind its call any more.
+    pub(crate) fn forget_report(&self, thread: i32) {
+        if let Some(area) = self.areas.get(&thread) {
+            self.flag_in(*area, area::REPORT, false);
         }
     }
 

@@ -104,6 +104,8 @@ impl Recorder {
         copy.syscall_address = original.syscall_address;
         copy.hooks = original.hooks.clone();
         copy.clocks = original.clocks.clone();
+        copy.layout = original.layout.clone();
+        (copy.image, copy.program) = (original.image, Rc::clone(&original.program));
         let id = SpaceId(self.next_space);
         self.next_space += 1;
         self.spaces.insert(id, copy);

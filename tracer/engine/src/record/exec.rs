@@ -301,6 +301,11 @@ pub(super) fn open_mapped(thread: i32, map: &Map) -> Option<File> {
     open(map.name.clone()).or_else(|| open(by_range)).or_else(|| open(format!("/proc/{thread}/exe")))
 }
 
+/// The file behind a range of a process's memory, where this process may open it (proc(5), `/proc/PID/map_files`).
+pub(super) fn open_range(thread: i32, range: Range<u64>) -> Option<File> {
+    File::open(format!("/proc/{thread}/map_files/{:x}-{:x}", range.start, range.end)).ok()
+}
+
 /// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0, and how the functions' own
 /// code can be called.
 fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<(u64, Option<vdso::Clocks>)> {

@@ -84,6 +84,19 @@ impl Hooks {
         Registers { rip, ..own }
     }
 
+    /// Puts the program's own bytes in the place of hooks into a copy of its memory from `start` on.
+    pub(crate) fn hide(&self, start: u64, bytes: &mut [u8]) {
+        let window = start.saturating_sub(WINDOW_BYTES_MAX)..start + bytes.len() as u64;
+        for hook in self.by_site.range(window).map(|(_, hook)| hook) {
+            for (index, byte) in hook.original.iter().enumerate() {
+                let at = (hook.site + index as u64).checked_sub(start);
+                if let Some(place) = at.and_then(|at| bytes.get_mut(at as usize)) {
+                    *place = *byte;
+                }
+            }
+        }
+    }
+
     /// Forgets what lies in a range that has been unmapped or replaced.
     pub(crate) fn unmapped(&mut self, range: &Range<u64>) {
         let gone: Vec<u64> = self.by_site.range(range.clone()).map(|(site, _)| *site).collect();

@@ -174,7 +174,7 @@ impl Recorder {
     }
 
     /// The registers of a thread that ends, put as if it had not made its call.
-    pub(super) fn registers_at_end(&mut self, thread: i32) -> Result<Registers, TracerError> {
+    pub(super) fn registers_at_end(&self, thread: i32) -> Result<Registers, TracerError> {
         let raw = self.raw_registers(thread)?;
         if !self.is_inside(thread, raw.rip) || raw.rip < agent::SAVED {
             return self.registers(thread);

@@ -24,6 +24,7 @@ mod inside;
 mod mappings;
 pub(crate) mod point;
 mod signals;
+mod snapshot;
 mod syscall;
 mod task;
 mod turn;
@@ -43,6 +44,7 @@ use trace::{
 
 use self::agent::Agent;
 use self::hooks::{Hooks, KnownSites};
+use self::snapshot::Snapshots;
 use self::task::{Intervention, Phase, Space, Status, Task};
 use self::turn::SLICE;
 use crate::TracerError;
@@ -51,6 +53,7 @@ use crate::sys::ptrace::{self, Wait};
 use crate::sys::{machine, process, signal};
 
 /// What to record, and where to.
+#[derive(Clone, Debug, Default)]
 pub struct RecordOptions {
     /// The program, as the user named it.
     pub program: PathBuf,
@@ -60,6 +63,8 @@ pub struct RecordOptions {
     pub output: Option<PathBuf>,
     /// Stop the program at every system call, instead of logging calls inside it: slow, but without patching its code.
     pub without_agent: bool,
+    /// How far apart snapshots are made, if not by the usual rule.
+    pub snapshot_spacing: Option<Duration>,
 }
 
 /// What came of a recording.
@@ -128,6 +133,7 @@ pub(crate) struct Recorder {
     unruly_sites: HashMap<exec::TextKey, crate::unruly::Found>,
     /// Recorded time of the last event.
     drained_ns: u64,
+    snapshots: Snapshots,
 }
 
 /// How a thread goes on after its stop has been dealt with.
@@ -204,6 +210,7 @@ impl Recorder {
             known_sites: KnownSites::new(),
             unruly_sites: HashMap::new(),
             drained_ns: 0,
+            snapshots: Snapshots::new(options.snapshot_spacing),
         };
         recorder.start_agent(options);
         recorder.begin_root(Rc::new(affinity))?;
@@ -382,8 +389,32 @@ impl Recorder {
         let now = self.now();
         let event = Event { space: task.space, thread: task.id(), time_ns: now, registers, kind };
         self.drained_ns = now;
+        self.follow_layout(&event);
         self.writer.event(event)?;
         Ok(())
+    }
+
+    /// Keeps what is known of the mappings as replay will have it.
+    fn follow_layout(&mut self, event: &Event) {
+        let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else {
+            return;
+        };
+        match effect {
+            Effect::Memory(ops) => {
+                if let Some(space) = self.spaces.get_mut(&event.space) {
+                    ops.iter().for_each(|op| space.layout.apply(op));
+                }
+            }
+            Effect::Exec(image) => {
+                let number = self.writer.events();
+                if let Some(space) = self.spaces.get_mut(&image.space) {
+                    image.mappings.iter().for_each(|mapping| space.layout.insert(mapping.clone()));
+                    space.image = number;
+                    space.program = Rc::new((image.path.clone(), image.arguments.clone()));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Saves the contents of a range, as far as it is mapped, as writes of an event.

@@ -43,6 +43,7 @@ impl Recorder {
         self.drain()?;
         let registers = self.registers(thread)?;
         self.record_point(thread, &registers)?;
+        self.snapshot_if_due(thread)?;
         match self.deliverable(thread)? {
             Some(info) => {
                 ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
@@ -268,7 +269,7 @@ impl Recorder {
 }
 
 /// The lines that a call in progress may have written already: replay writes them when the call returns.
-fn written_by_call(entry: &Registers, memory: &Memory) -> Vec<Range<u64>> {
+pub(crate) fn written_by_call(entry: &Registers, memory: &Memory) -> Vec<Range<u64>> {
     /// With this result a call may have written as much as it ever does.
     const FAULT: i64 = -(libc::EFAULT as i64);
     let mut lines = Vec::new();
@@ -283,7 +284,7 @@ fn written_by_call(entry: &Registers, memory: &Memory) -> Vec<Range<u64>> {
 
 /// The lines below a waiting thread's stack pointer that nobody reads again. They may hold remains of an XSAVE, which leaves
 /// out what the processor happens to know to be in its initial state.
-fn dead_stack(rsp: u64) -> Range<u64> {
+pub(crate) fn dead_stack(rsp: u64) -> Range<u64> {
     /// No further: the stack of a coroutine has other memory below it.
     const BYTES_MAX: u64 = 32 << 10;
     let end = rsp.saturating_sub(RED_ZONE_BYTES);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use trace::{Registers, SpaceId, ThreadId};
 
+use crate::layout::Layout;
 use crate::record::clocks::Clocks;
 use crate::record::hooks::Hooks;
 use crate::record::written::Written;
@@ -73,6 +74,8 @@ pub(crate) struct Task {
     pub(crate) filtered: bool,
     /// Its time stamp counter traps.
     pub(crate) tsc_traps: bool,
+    /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
+    pub(crate) owes_state: bool,
 }
 
 /// Where a thread stands after an event: there a signal may reach it as it is.
@@ -129,6 +132,7 @@ impl Task {
             netted: false,
             filtered: false,
             tsc_traps: true,
+            owes_state: false,
         }
     }
 
@@ -159,6 +163,12 @@ pub(crate) struct Space {
     pub(crate) hooks: Hooks,
     /// What is known of its code, for the clocks.
     pub(crate) clocks: Clocks,
+    /// What is mapped, as replay will have it.
+    pub(crate) layout: Layout,
+    /// Number of the event whose exec made its program.
+    pub(crate) image: u64,
+    /// The program and its arguments.
+    pub(crate) program: Rc<(String, Vec<String>)>,
 }
 
 impl Space {
@@ -172,6 +182,9 @@ impl Space {
             users: 1,
             hooks: Hooks::default(),
             clocks: Clocks::default(),
+            layout: Layout::default(),
+            image: 0,
+            program: Rc::default(),
         }
     }
 }

@@ -161,6 +161,9 @@ impl Recorder {
             Next::GoOn => self.resume(thread, 0),
             Next::Resume(signal) => {
                 let at_boundary = self.task(thread).phase == Phase::User && signal == 0;
+                if at_boundary {
+                    self.snapshot_if_due(thread).or_else(gone_is_fine_too)?;
+                }
                 if at_boundary && Instant::now() >= self.slice_end && self.is_wanted() {
                     self.task(thread).status = Status::Parked;
                     self.yield_turn(thread);
@@ -189,6 +192,9 @@ impl Recorder {
 
     pub(super) fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {
         if self.tasks[&thread].phase == Phase::User {
+            if self.tasks[&thread].owes_state {
+                self.say_state(thread).or_else(gone_is_fine_too)?;
+            }
             self.match_time_stamps(thread, signal)?;
             if std::mem::take(&mut self.task(thread).misplaced) && signal == 0 {
                 self.replace(thread).or_else(gone_is_fine_too)?;
@@ -231,7 +237,8 @@ impl Recorder {
             Phase::Kernel => self.wait_for_stop(None).map(drop),
             Phase::User => {
                 let slice = others.then_some(self.slice_end);
-                let point = [slice, task.deadline].into_iter().flatten().min();
+                let snapshot = Some(self.snapshots.forced_at());
+                let point = [slice, task.deadline, snapshot].into_iter().flatten().min();
                 let flush = self.agent.is_some().then(|| Instant::now() + LOG_INTERVAL);
                 let limit = [point, flush].into_iter().flatten().min();
                 if self.wait_for_stop(limit)? || !self.still_runs(thread) {
@@ -243,7 +250,8 @@ impl Recorder {
                     return Ok(());
                 }
                 let due = self.tasks[&thread].deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if !due && !self.is_wanted() {
+                let snapshot = Instant::now() >= self.snapshots.forced_at();
+                if !due && !snapshot && !self.is_wanted() {
                     self.slice_end = Instant::now() + SLICE;
                     return Ok(());
                 }

@@ -11,6 +11,11 @@ use crate::sys::xstate;
 /// TF and RF of rflags (Intel SDM volume 1, section 3.4.3): a step and a breakpoint set them.
 const DEBUG_FLAGS: u64 = 1 << 8 | 1 << 16;
 
+/// Nothing that the program could see happens at this event.
+pub(crate) fn is_unseen(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Snapshot { .. } | EventKind::ExtendedState { .. })
+}
+
 /// The thread has to run to reach this event; all others happen to it where it stands.
 pub(crate) fn needs_run(kind: &EventKind) -> bool {
     matches!(
@@ -94,6 +99,8 @@ pub(crate) fn describe(event: &Event) -> String {
             name.map_or_else(|| format!("signal {signal}"), str::to_owned)
         }
         EventKind::Exit { .. } => "the end of the thread".into(),
+        EventKind::Snapshot { .. } => "a snapshot".into(),
+        EventKind::ExtendedState { .. } => "the extended state at a snapshot".into(),
     }
 }
 
@@ -132,7 +139,12 @@ impl World {
                 self.apply_return(trace, event, *result, effect)?;
                 self.write_all(trace, event.space, writes)
             }
-            EventKind::SyscallEnter | EventKind::ForcedPoint { .. } => Ok(()),
+            EventKind::Snapshot { .. } if self.spaces.is_empty() => {
+                *self = World::build(blank, trace, &trace.state(event)?)?;
+                Ok(())
+            }
+            EventKind::SyscallEnter | EventKind::ForcedPoint { .. } | EventKind::Snapshot { .. } => Ok(()),
+            EventKind::ExtendedState { xstate } => self.set_xstate(event.thread, &trace.data(*xstate)?),
             EventKind::SyscallRestart { rax } => {
                 let again = Registers { rip: event.registers.rip - 2, rax: *rax, ..event.registers };
                 self.set_registers(event.thread, &again)

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use patch::Condition;
 use trace::{Event, EventKind};
 
-use super::apply::needs_run;
+use super::apply::{is_unseen, needs_run};
 use super::landmark::Copied;
 use super::point::{Found, RunOptions};
 use super::position::{Chain, Leg, Position};
@@ -121,7 +121,7 @@ impl Session {
         let mut quickly = !self.options.every_write;
         let mut hunt = Hunt { stops, judge, goal: goal.clone(), end: goal.clone() };
         let (mut end, mut before, mut later) = (goal.clone(), goal.clone(), None);
-        while let Some(index) = self.checkpoint_before(&before) {
+        while let Some(index) = self.checkpoint_or_snapshot_before(&before)? {
             let begin = self.checkpoints[index].position.clone();
             match (self.search(&begin, &end, quickly, &mut hunt), self.missed.take()) {
                 (Ok(Last::Hit((hit, position))), _) => {
@@ -253,6 +253,11 @@ impl Session {
         Ok(Stop::Interrupted)
     }
 
+    fn checkpoint_or_snapshot_before(&mut self, end: &Position) -> Result<Option<usize>, TracerError> {
+        self.use_snapshot(end)?;
+        Ok(self.checkpoint_before(end))
+    }
+
     pub(crate) fn checkpoint_before(&self, end: &Position) -> Option<usize> {
         let before = |position: &Position| position.leads_to(end) && position != end;
         let indices = (0..self.checkpoints.len()).filter(|index| before(&self.checkpoints[*index].position));
@@ -336,6 +341,10 @@ impl Session {
 
     /// The position before the last event that has been applied.
     fn before_event(&mut self, applied: u64) -> Result<Option<Position>, TracerError> {
+        let mut applied = applied;
+        while applied > self.start().event && is_unseen(&self.trace.event(applied - 1)?.kind) {
+            applied -= 1;
+        }
         if applied <= self.start().event {
             return Ok(None);
         }

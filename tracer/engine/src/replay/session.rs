@@ -12,6 +12,7 @@ use super::Interrupt;
 use super::point::Search;
 use super::position::{Landmark, Position};
 use super::run::Extent;
+use super::snapshot::SnapshotUse;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
 use crate::TracerError;
@@ -41,6 +42,8 @@ pub struct OpenOptions {
     pub checkpoint_spacing: Option<Duration>,
     /// Searches for writes stop at each one: slow, for comparison.
     pub every_write: bool,
+    /// What is done with the snapshots in the trace.
+    pub snapshots: SnapshotUse,
 }
 
 /// A thread of the replayed program.
@@ -61,7 +64,7 @@ pub(crate) struct Checkpoint {
     pub(crate) world: Rc<FrozenWorld>,
     pub(crate) purpose: Purpose,
     /// Rises with each that is made.
-    serial: u64,
+    pub(crate) serial: u64,
 }
 
 /// What a checkpoint is for.
@@ -310,6 +313,7 @@ impl Session {
         let number = self.at.event;
         let event = self.trace.event(number)?;
         self.reproduce(&event)?;
+        self.verify_snapshot(number, &event)?;
         self.world.apply(&self.trace, &self.blank, number, &event)?;
         self.at = Position::at_event(number + 1);
         self.counts.clear();
@@ -352,16 +356,20 @@ impl Session {
             }
             return Ok(());
         }
-        let place = |position: &Position| (position.event, position.main());
-        let index = self.checkpoints.partition_point(|other| place(&other.position) <= place(&self.at));
         let world = Rc::new(self.world.freeze()?);
         self.checkpoint_cost = self.last_checkpoint.elapsed();
-        self.serial += 1;
-        let checkpoint = Checkpoint { position: self.at.clone(), world, purpose, serial: self.serial };
-        self.checkpoints.insert(index, checkpoint);
-        self.drop_checkpoints();
+        self.insert_checkpoint(Checkpoint { position: self.at.clone(), world, purpose, serial: 0 });
         self.last_checkpoint = Instant::now();
         Ok(())
+    }
+
+    pub(crate) fn insert_checkpoint(&mut self, checkpoint: Checkpoint) {
+        let place = |position: &Position| (position.event, position.main());
+        let here = place(&checkpoint.position);
+        let index = self.checkpoints.partition_point(|other| place(&other.position) <= here);
+        self.serial += 1;
+        self.checkpoints.insert(index, Checkpoint { serial: self.serial, ..checkpoint });
+        self.drop_checkpoints();
     }
 
     /// Makes a checkpoint if the last one is long ago. Only between two intervals.

@@ -291,6 +291,7 @@ impl Session {
 
     /// Goes to a position from the nearest place that leads there.
     pub(crate) fn travel(&mut self, goal: &Position) -> Result<Went, TracerError> {
+        self.use_snapshot(goal)?;
         let leading =
             (0..self.checkpoints.len()).filter(|index| self.checkpoints[*index].position.leads_to(goal));
         let leading = leading.max_by_key(|index| self.checkpoints[*index].position.nearness());
@@ -392,7 +393,7 @@ impl Session {
                 | EventKind::ForcedPoint { .. }
                 | EventKind::Start(_)
                 | EventKind::Exit { .. }
-        );
+        ) && !apply::is_unseen(&event.kind);
         let mut hits: Vec<Hit> = self.changed_values(event.thread, guard);
         if moved && let Ok(registers) = self.world.registers(event.thread) {
             hits.extend(self.breakpoint_hit(event.thread, registers.rip, guard));
@@ -863,8 +864,9 @@ impl Session {
             if let Some(stop) = self.forward_event(&mut guard, &mut on_hit)? {
                 return Ok(stop);
             }
-            let stepped =
-                of_thread && !matches!(event.kind, EventKind::ForcedPoint { .. } | EventKind::SyscallEnter);
+            let stepped = of_thread
+                && !matches!(event.kind, EventKind::ForcedPoint { .. } | EventKind::SyscallEnter)
+                && !apply::is_unseen(&event.kind);
             if stepped && self.world.tasks.contains_key(&thread) {
                 self.focus = Some(thread);
                 return Ok(Stop::Step);

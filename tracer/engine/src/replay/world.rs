@@ -16,15 +16,18 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use trace::{Image, Mapping, MemoryOp, Reader, Registers, Source, SpaceId, ThreadId, Write};
+use trace::{
+    Image, Mapping, MemoryOp, ObjectState, Reader, Registers, Source, SpaceId, State, ThreadId, Write,
+};
 
 use super::calls::Serving;
-use super::layout::Layout;
 use super::planted::Sentry;
 use crate::TracerError;
+use crate::layout::Layout;
 use crate::sys::memory::Memory;
 use crate::sys::process;
 use crate::sys::ptrace::{self, Resume, Wait};
+use crate::sys::xstate;
 
 /// Where the service page lies: the lowest address an ordinary user may map.
 pub(crate) const SERVICE_PAGE: u64 = 0x1_0000;
@@ -279,6 +282,49 @@ impl World {
         self.write_all(trace, image.space, &image.writes)
     }
 
+    /// Builds everything that a snapshot has.
+    pub(crate) fn build(blank: &Shell, trace: &Reader, state: &State) -> Result<World, TracerError> {
+        let failed = TracerError::system("make a process for replay");
+        let mut world = World::default();
+        for object in &state.objects {
+            world.build_object(trace, object)?;
+        }
+        for space in &state.spaces {
+            let image = Image {
+                space: space.space,
+                thread: ThreadId(0),
+                path: space.path.clone(),
+                arguments: space.arguments.clone(),
+                mappings: space.mappings.clone(),
+                writes: in_order_of_data(&space.writes),
+                registers: Registers::default(),
+                brk: 0,
+            };
+            world.exec(blank, trace, &image, space.image)?;
+        }
+        for thread in &state.threads {
+            world.add_thread(thread.thread, thread.process, thread.space, &thread.registers)?;
+            let real = world.task(thread.thread)?.real;
+            let xstate = match thread.xstate {
+                Some(xstate) => trace.data(xstate)?,
+                None => xstate::initial(&ptrace::xstate(real).map_err(&failed)?),
+            };
+            ptrace::set_xstate(real, &xstate).map_err(&failed)?;
+        }
+        Ok(world)
+    }
+
+    fn build_object(&mut self, trace: &Reader, object: &ObjectState) -> Result<(), TracerError> {
+        use std::os::unix::fs::FileExt;
+        let failed = TracerError::system("make shared memory for replay");
+        let file = process::memory_file(object.len).map_err(&failed)?;
+        for write in in_order_of_data(&object.writes) {
+            file.write_all_at(&trace.data(write.data)?, write.addr).map_err(&failed)?;
+        }
+        self.shared.insert(object.object.id, SharedMemory { file, len: object.len });
+        Ok(())
+    }
+
     /// Adds a thread with these registers.
     pub(crate) fn add_thread(
         &mut self,
@@ -483,6 +529,13 @@ impl FrozenWorld {
         self.spaces.keys().try_for_each(|id| world.clear_sentries(*id))?;
         Ok(world)
     }
+}
+
+/// Each block of data is unpacked once when pieces are read in their order.
+fn in_order_of_data(writes: &[Write]) -> Vec<Write> {
+    let mut writes = writes.to_vec();
+    writes.sort_by_key(|write| write.data.offset);
+    writes
 }
 
 /// Registers that the kernel will not touch when the thread goes on: no call is to be restarted.

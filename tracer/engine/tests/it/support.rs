@@ -140,7 +140,7 @@ pub(crate) fn record_job() {
         program: PathBuf::from(&arguments[1]),
         arguments: arguments[1..].iter().map(text).collect(),
         output: Some(PathBuf::from(&arguments[0])),
-        without_agent: false,
+        ..RecordOptions::default()
     };
     let recorded = tracer::record(&options).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(recorded.status, 0, "the program failed");

@@ -1,4 +1,4 @@
-//! What is mapped where in a replayed address space: the names and files that `/proc/PID/maps` showed at recording.
+//! What is mapped where in an address space: the names and files that `/proc/PID/maps` showed at recording.
 
 use std::collections::BTreeMap;
 
