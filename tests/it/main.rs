@@ -1,5 +1,6 @@
 //! End-to-end tests.
 
+mod attach;
 mod behaviours;
 mod generated;
 mod real;

@@ -90,7 +90,9 @@ fn collect<R: Read + Send + 'static>(stream: Option<R>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
+/// Waits for a child that leads a process group, and returns its wait status; `None` when it took longer than the limit
+/// and was ended.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("our own child can be waited for") {

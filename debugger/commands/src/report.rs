@@ -187,6 +187,7 @@ impl Debugger {
     pub(crate) fn end_text(&self) -> String {
         match self.session.trace().end() {
             None => "[end of the recording: the recorder was stopped here]".into(),
+            Some(end) if end.running => "[end of the recording: the program went on]".into(),
             Some(end) if end.status & 0x7f == 0 => {
                 format!("[end of the recording: the program exited with status {}]", end.status >> 8 & 0xff)
             }

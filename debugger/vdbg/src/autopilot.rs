@@ -27,7 +27,10 @@ pub(crate) fn run(mut session: Session) -> anyhow::Result<ExitCode> {
     }
     let count = session.trace().len();
     out::error(&format!("{count} events replayed, no divergence"));
-    Ok(session.trace().end().map_or(ExitCode::SUCCESS, |end| exit_code(end.status)))
+    Ok(session
+        .trace()
+        .end()
+        .map_or(ExitCode::SUCCESS, |end| if end.running { ExitCode::SUCCESS } else { exit_code(end.status) }))
 }
 
 fn write_out(bytes: &[u8]) -> std::io::Result<()> {

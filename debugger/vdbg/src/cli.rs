@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tracer::StopAfter;
 
 /// Record a program, replay it, walk it forwards and backwards.
 #[derive(Parser)]
@@ -17,6 +19,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// Run a program and record it; exits with the program's own status (128+N on signal N)
     Record(Record),
+    /// End a recording that is being made: a program that was attached to goes on
+    Stop(Stop),
     /// Walk through a recording, forwards and backwards
     Replay(Replay),
     /// List the recordings
@@ -42,9 +46,48 @@ pub(crate) struct Record {
     /// Stop the program at every system call instead of logging calls inside it: slow, but its code stays as it is
     #[arg(long)]
     pub(crate) no_agent: bool,
+    /// Record a process that runs already, with all its threads; it goes on when the recording ends (Ctrl-C)
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "no_agent"])]
+    pub(crate) pid: Option<i32>,
+    /// End the recording after a time (10s, 500ms, 2m), or when the program has got a signal (SIGUSR1)
+    #[arg(long, value_name = "TIME|SIGNAL", value_parser = stop_after)]
+    pub(crate) stop_after: Option<StopAfter>,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args)]
+pub(crate) struct Stop {
+    /// The recording [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Reads a time or the name of a signal.
+fn stop_after(text: &str) -> Result<StopAfter, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    if let Ok(number) = number.parse::<f64>() {
+        let seconds = match unit {
+            "" | "s" => number,
+            "ms" => number / 1e3,
+            "m" | "min" => number * 60.0,
+            "h" => number * 3600.0,
+            _ => return Err(format!("{unit} is no unit of time: ms, s, m and h are")),
+        };
+        return Duration::try_from_secs_f64(seconds).map(StopAfter::Time).map_err(|error| error.to_string());
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    let number = (1..=64).find(|number| syscalls::signal_name(*number) == Some(name.as_str()));
+    let unknown = || format!("{text} is neither a time (10s, 500ms) nor a signal (SIGSEGV)");
+    number.map(|number| StopAfter::Signal(number as i32)).ok_or_else(unknown)
 }
 
 #[derive(Args)]

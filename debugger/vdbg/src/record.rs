@@ -15,8 +15,10 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     let argument =
         |text: &std::ffi::OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte in it");
     let arguments = options.command.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
-    let program = options.command.first().map(PathBuf::from).context("the program is missing")?;
+    let program = options.command.first().map(PathBuf::from).unwrap_or_default();
     let recorded = tracer::record(&RecordOptions {
+        attach: options.pid,
+        stop_after: options.stop_after,
         program,
         arguments,
         output: options.output.clone(),
@@ -35,13 +37,25 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     }
     if unexpected || options.verbose || std::io::stderr().is_terminal() {
         out::error(&format!(
-            "recorded {} events to {}; walk through them with `vdbg replay{}`",
+            "recorded {} events{} to {}; walk through them with `vdbg replay{}`",
             recorded.events,
+            if recorded.stopped_early { " of a part of the run" } else { "" },
             recorded.directory.display(),
             options.output.as_ref().map_or(String::new(), |path| format!(" {}", path.display()))
         ));
     }
-    Ok(exit_code(recorded.status))
+    // A process that goes on has no status yet.
+    let left = options.pid.is_some() && recorded.stopped_early;
+    Ok(if left { ExitCode::SUCCESS } else { exit_code(recorded.status) })
+}
+
+pub(crate) fn stop(options: &cli::Stop) -> anyhow::Result<ExitCode> {
+    let directory = trace::resolve(options.directory.as_deref())?;
+    if !tracer::stop(&directory)? {
+        anyhow::bail!("nobody is recording {}; `vdbg ls` lists the recordings", directory.display());
+    }
+    out::error(&format!("the recording {} has ended", directory.display()));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The exit status that a shell would give for a wait status.

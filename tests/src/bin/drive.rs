@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! drive record DIR -- PROGRAM [ARG…]   records; the exit status says only whether that worked
+//! drive attach DIR PID MILLISECONDS    records a running process for some time
 //! drive replay DIR OUT ERR             replays to the end; reproduced output goes to the files OUT and ERR
 //! drive walk DIR                       a breakpoint forwards, and back to it
 //! drive snapshots DIR                  from several snapshots to the end
@@ -36,6 +37,9 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
     let texts: Vec<&str> = arguments.iter().map(|argument| argument.to_str().unwrap_or("?")).collect();
     match texts.as_slice() {
         ["record", directory, "--", _, ..] => record(Path::new(directory), &arguments[3..]),
+        ["attach", directory, process, milliseconds] => {
+            attach(Path::new(directory), process.parse()?, milliseconds.parse()?)
+        }
         ["replay", directory, out, err] => replay(Path::new(directory), Path::new(out), Path::new(err)),
         ["walk", directory] => walk(Path::new(directory)),
         ["snapshots", directory] => snapshots(Path::new(directory)),
@@ -55,11 +59,23 @@ fn record(directory: &Path, command: &[OsString]) -> Result<()> {
         output: Some(directory.to_owned()),
         without_agent: std::env::var_os("VDBG_NO_AGENT").is_some(),
         snapshot_spacing: microseconds.map(std::time::Duration::from_micros),
+        ..RecordOptions::default()
     };
     let recorded = tracer::record(&options)?;
     if std::env::var_os("VDBG_WARNINGS").is_some() {
         std::io::stderr().write_all(recorded.warnings.join("\n").as_bytes())?;
     }
+    Ok(())
+}
+
+fn attach(directory: &Path, process: i32, milliseconds: u64) -> Result<()> {
+    let time = std::time::Duration::from_millis(milliseconds);
+    tracer::record(&RecordOptions {
+        attach: Some(process),
+        output: Some(directory.to_owned()),
+        stop_after: Some(tracer::StopAfter::Time(time)),
+        ..RecordOptions::default()
+    })?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod vdso;
 
 use std::path::PathBuf;
 
-pub use record::{RecordOptions, Recorded, record};
+pub use record::{RecordOptions, Recorded, StopAfter, record, stop};
 pub use replay::*;
 
 /// What can go wrong while recording or replaying. Every message says what to try next, where something can be done.
@@ -48,6 +48,14 @@ pub enum TracerError {
     NotRecordable {
         /// The file.
         program: PathBuf,
+        /// The reason, and what to do.
+        why: String,
+    },
+    /// A process that cannot be attached to.
+    #[error("cannot record process {process}: {why}")]
+    NotAttachable {
+        /// Its id.
+        process: i32,
         /// The reason, and what to do.
         why: String,
     },

@@ -21,6 +21,13 @@ pub(crate) fn find(name: &Path) -> Result<PathBuf, TracerError> {
     Ok(path)
 }
 
+/// Checks the program of a running process, and says why it cannot be recorded.
+pub(crate) fn check_running(path: &Path) -> Result<(), String> {
+    let mut head = [0; 256];
+    let Ok(read) = File::open(path).and_then(|mut file| file.read(&mut head)) else { return Ok(()) };
+    check_elf(&head[..read])
+}
+
 fn search(name: &Path) -> Result<PathBuf, TracerError> {
     if name.as_os_str().as_encoded_bytes().contains(&b'/') {
         return if name.exists() {

@@ -15,6 +15,8 @@ pub(crate) struct Site {
     pub(crate) kind: InstructionKind,
     /// Length in bytes.
     pub(crate) len: u64,
+    /// The byte that the trap takes the place of.
+    pub(crate) original: u8,
     destination: Register,
 }
 
@@ -63,6 +65,9 @@ pub(crate) fn scan(code: &[u8], address: u64) -> Found {
             Verdict::Unclear => found.complete = false,
         }
     }
+    for (at, site) in &mut found.sites {
+        site.original = code[(*at - address) as usize];
+    }
     found
 }
 
@@ -101,7 +106,7 @@ fn site_of(instruction: &Instruction) -> Option<Site> {
         Mnemonic::Rdtscp => InstructionKind::Rdtscp,
         _ => return None,
     };
-    Some(Site { kind, len: instruction.len() as u64, destination: instruction.op0_register() })
+    Some(Site { kind, len: instruction.len() as u64, original: 0, destination: instruction.op0_register() })
 }
 
 /// Recognises an instruction that trapped by itself.

@@ -29,6 +29,33 @@ const FUNCTIONS: [(&str, u32); 6] = [
 /// The first functions above are those that the agent calls, in the order of its table.
 const CLOCKS: usize = agent::CLOCK_FUNCTIONS;
 
+/// Length of `mov eax, imm32`, with which what each function becomes begins.
+const MOV_BYTES: u64 = 5;
+
+/// `syscall`, and the `ret 0` behind it.
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+const RETURN: [u8; 3] = [0xc2, 0, 0];
+
+/// Where a thread stands in what a function has become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It has not made the call; the function begins so many bytes before.
+    BeforeCall { distance: u64 },
+    /// The call has been made.
+    BehindCall,
+    /// In none.
+    Elsewhere,
+}
+
+/// Tells from the next bytes of code.
+pub(crate) fn place_in_stub(code: &[u8; 3]) -> Place {
+    match code {
+        &RETURN => Place::BehindCall,
+        _ if code.starts_with(&SYSCALL) => Place::BeforeCall { distance: MOV_BYTES },
+        _ => Place::Elsewhere,
+    }
+}
+
 /// More instructions than this no function of the vDSO has.
 const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -87,9 +114,9 @@ pub(crate) fn plan(image: &[u8]) -> Plan {
             continue;
         }
         // mov eax, number; syscall; ret 0: the last two are as long as the jump of a hook.
-        let call = [&[0xb8], &number.to_le_bytes()[..], &[0x0f, 0x05, 0xc2, 0, 0]].concat();
+        let call = [&[0xb8], &number.to_le_bytes()[..], &SYSCALL, &RETURN].concat();
         plan.patches.push((offset, call));
-        plan.syscall = Some(offset + 5);
+        plan.syscall = Some(offset + MOV_BYTES);
     }
     plan.patches.retain(|(offset, bytes)| offset.saturating_add(bytes.len() as u64) <= image.len() as u64);
     if let [Some(clock_gettime), Some(gettimeofday), Some(time)] = entries

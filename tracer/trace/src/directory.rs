@@ -37,6 +37,48 @@ impl TraceDirectory {
     }
 }
 
+/// Says that a trace is being written, and by which process, for as long as this lives.
+pub struct RecorderMark {
+    path: PathBuf,
+    /// The lock on it goes with the process, however that ends.
+    _file: std::fs::File,
+}
+
+/// Name of the file that holds the recorder's process id.
+const RECORDER: &str = "recorder";
+
+impl RecorderMark {
+    /// Marks a trace as being written by this process.
+    ///
+    /// # Errors
+    /// When the mark cannot be made.
+    pub fn create(directory: &Path) -> Result<RecorderMark, TraceError> {
+        use std::io::Write;
+        let path = directory.join(RECORDER);
+        let mut file = io("create", &path, std::fs::File::create_new(&path))?;
+        let written = file.lock().and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+        io("write", &path, written)?;
+        Ok(RecorderMark { path, _file: file })
+    }
+}
+
+impl Drop for RecorderMark {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The process that is writing a trace, if there is one.
+pub fn recorder_of(directory: &Path) -> Option<i32> {
+    let file = std::fs::File::open(directory.join(RECORDER)).ok()?;
+    match file.try_lock_shared() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            std::fs::read_to_string(directory.join(RECORDER)).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 /// The directory of all traces.
 pub fn default_root() -> PathBuf {
     users_root().unwrap_or_else(|| PathBuf::from("vdbg-traces"))

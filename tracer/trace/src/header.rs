@@ -50,8 +50,11 @@ pub struct End {
     pub events: u64,
     /// Length of the data stream in bytes.
     pub data_len: u64,
-    /// Wait status of the first process, as in waitpid(2).
+    /// Wait status of the first process, as in waitpid(2); 0 if it had not ended.
     pub status: i32,
+    /// The recording ended before the first process did.
+    #[serde(default)]
+    pub running: bool,
     /// Duration in nanoseconds.
     pub duration_ns: u64,
 }

@@ -9,6 +9,7 @@
 //! | `data` | blocks of the bytes that events refer to by [`DataRef`] |
 //! | `snapshots` | where in the events snapshots are, a line each ([`SnapshotPlace`]) |
 //! | `files/` | the mapped files, as they were when they were mapped ([`FileStore`]) |
+//! | `recorder` | while it is being written: the recorder's process id ([`recorder_of`]) |
 //! | `end.json` | how the recording ended ([`End`]); missing when the recorder was killed |
 //!
 //! Nothing is ever rewritten in place: a recorder that is killed leaves a good prefix, and [`Reader`] finds the
@@ -29,7 +30,9 @@ pub use block::{BLOCK_RAW_BYTES_MAX, DATA_PIECE_BYTES_MAX};
 pub use calls::{
     CallsContext, CallsRun, LogPiece, RECORD_WORDS, SAVED_REGISTERS, pieces_of_log, registers_at_entry,
 };
-pub use directory::{TraceDirectory, default_root, list, remove, resolve, users_root};
+pub use directory::{
+    RecorderMark, TraceDirectory, default_root, list, recorder_of, remove, resolve, users_root,
+};
 pub use event::{
     DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,
     Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,

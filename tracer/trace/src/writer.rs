@@ -145,6 +145,7 @@ pub struct Writer {
     thread: Option<JoinHandle<Result<(), TraceError>>>,
     events: u64,
     data_len: u64,
+    finished: bool,
 }
 
 impl Writer {
@@ -169,7 +170,7 @@ impl Writer {
                 source,
             })?;
         let directory = directory.to_owned();
-        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0 })
+        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0, finished: false })
     }
 
     /// An empty buffer for [`Writer::calls`], which may have room from an earlier call.
@@ -254,19 +255,31 @@ impl Writer {
         self.send(Message::Flush)
     }
 
-    /// Writes what is left and closes the trace.
+    /// Writes what is left and closes the trace; `status` is that of the first process, if it has ended. What is appended afterwards is lost.
     ///
     /// # Errors
     /// When something could not be written; what was written before replays.
-    pub fn finish(mut self, status: i32, duration_ns: u64) -> Result<(), TraceError> {
+    pub fn finish(&mut self, status: Option<i32>, duration_ns: u64) -> Result<(), TraceError> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
         self.close()?;
         write_json(
             &self.directory.join("end.json"),
-            &End { events: self.events, data_len: self.data_len, status, duration_ns },
+            &End {
+                events: self.events,
+                data_len: self.data_len,
+                status: status.unwrap_or(0),
+                running: status.is_none(),
+                duration_ns,
+            },
         )
     }
 
     fn send(&mut self, message: Message) -> Result<(), TraceError> {
+        if self.finished {
+            return Ok(());
+        }
         if self.queue.send(message) {
             return Ok(());
         }

@@ -105,6 +105,7 @@ impl Recorder {
         copy.hooks = original.hooks.clone();
         copy.clocks = original.clocks.clone();
         copy.layout = original.layout.clone();
+        (copy.vdso, copy.frames_in_vdso) = (original.vdso.clone(), original.frames_in_vdso);
         (copy.image, copy.program) = (original.image, Rc::clone(&original.program));
         let id = SpaceId(self.next_space);
         self.next_space += 1;

@@ -41,7 +41,7 @@ impl TextKey {
 }
 
 /// Mappings that the kernel makes and that replay does without: the vDSO that used them has been patched.
-const KERNEL_MAPPINGS: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"];
+pub(super) const KERNEL_MAPPINGS: [&str; 4] = ["[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]"];
 
 impl Recorder {
     /// Records the image of the new program. The exec itself is over when the event has been written
@@ -53,8 +53,9 @@ impl Recorder {
         let space = SpaceId(self.next_space);
         self.next_space += 1;
         let mut new = Space::new(Rc::clone(&memory));
-        let (syscall_address, clocks) = patch_vdso(&memory, &maps).map_err(&failed)?;
-        new.syscall_address = syscall_address;
+        let patched = patch_vdso(&memory, &maps).map_err(&failed)?;
+        new.syscall_address = patched.syscall_address;
+        new.vdso = patched.original;
         let mut complete = !reads_imply_execution(thread);
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
@@ -65,7 +66,7 @@ impl Recorder {
             complete &= found.complete;
             new.sites.extend(found.sites);
         }
-        new.clocks = Clocks::new(&maps, complete, clocks);
+        new.clocks = Clocks::new(&maps, complete, patched.clocks);
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
         if let Some(new) = self.spaces.get_mut(&space) {
@@ -223,7 +224,7 @@ impl Recorder {
     }
 
     /// Keeps the file behind a mapping, if there is one.
-    fn keep_mapped(&mut self, thread: i32, map: &Map) -> Result<Option<Kept>, TracerError> {
+    pub(super) fn keep_mapped(&mut self, thread: i32, map: &Map) -> Result<Option<Kept>, TracerError> {
         let Some(file) = map.is_file().then(|| open_mapped(thread, map)).flatten() else { return Ok(None) };
         let stored = self.files.keep(&file, map.name.as_ref())?;
         Ok(Some(Kept { file, stored }))
@@ -262,9 +263,9 @@ impl Recorder {
 }
 
 /// A file behind a mapping, and its copy.
-struct Kept {
+pub(super) struct Kept {
     file: File,
-    stored: StoredFile,
+    pub(super) stored: StoredFile,
 }
 
 /// Reads a page of a file; behind its end it stays as it is.
@@ -306,18 +307,31 @@ pub(super) fn open_range(thread: i32, range: Range<u64>) -> Option<File> {
     File::open(format!("/proc/{thread}/map_files/{:x}-{:x}", range.start, range.end)).ok()
 }
 
-/// Overwrites the vDSO's functions; returns the address of a `syscall` instruction in it, or 0, and how the functions' own
-/// code can be called.
-fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<(u64, Option<vdso::Clocks>)> {
-    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok((0, None)) };
+/// What patching a vDSO gives.
+#[derive(Default)]
+pub(super) struct PatchedVdso {
+    /// The address of a `syscall` instruction in it, or 0.
+    pub(super) syscall_address: u64,
+    /// How the functions' own code can be called.
+    pub(super) clocks: Option<vdso::Clocks>,
+    /// Where it lies, and what was in it before.
+    pub(super) original: Option<(u64, Rc<Vec<u8>>)>,
+}
+
+/// Overwrites the vDSO's functions.
+pub(super) fn patch_vdso(memory: &Memory, maps: &[Map]) -> std::io::Result<PatchedVdso> {
+    let Some(map) = maps.iter().find(|map| map.name == VDSO) else { return Ok(PatchedVdso::default()) };
     let mut image = vec![0; (map.end - map.start) as usize];
     memory.read(map.start, &mut image)?;
     let plan = vdso::plan(&image);
     for (offset, bytes) in plan.patches {
         memory.write(map.start + offset, &bytes)?;
     }
-    let clocks = plan.clocks.map(|clocks| clocks.at(map.start));
-    Ok((plan.syscall.map_or(0, |offset| map.start + offset), clocks))
+    Ok(PatchedVdso {
+        syscall_address: plan.syscall.map_or(0, |offset| map.start + offset),
+        clocks: plan.clocks.map(|clocks| clocks.at(map.start)),
+        original: Some((map.start, Rc::new(image))),
+    })
 }
 
 /// Whether everything that a process can read it can also execute (personality(2)).

@@ -21,6 +21,9 @@ const MADV_DONTNEED_LOCKED: u64 = 24;
 
 const MREMAP_DONTUNMAP: u64 = 4;
 
+/// No device has this number: segments of shmget(2) are told apart from files by it.
+pub(super) const SEGMENTS: u64 = u64::MAX;
+
 fn pages(len: u64) -> u64 {
     len.next_multiple_of(PAGE)
 }
@@ -157,7 +160,7 @@ impl Recorder {
         Ok(vec![MemoryOp::Map(mapping)])
     }
 
-    fn new_shared(&mut self, initial: Option<trace::StoredFile>) -> SharedObject {
+    pub(super) fn new_shared(&mut self, initial: Option<trace::StoredFile>) -> SharedObject {
         let id = self.next_shared;
         self.next_shared += 1;
         SharedObject { id, initial }
@@ -270,8 +273,6 @@ impl Recorder {
     fn attach_shared(&mut self, thread: i32, start: u64) -> Result<Vec<MemoryOp>, TracerError> {
         let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
         let Some(map) = maps.into_iter().find(|map| map.start == start) else { return Ok(Vec::new()) };
-        /// No device has this number: segments are told apart from files by it.
-        const SEGMENTS: u64 = u64::MAX;
         let key = (SEGMENTS, map.inode);
         let object = match self.shared.get(&key) {
             Some(object) => object.clone(),

@@ -15,9 +15,11 @@
 //! Start reading at [`Recorder::run`].
 
 mod agent;
+mod attach;
 mod clocks;
 mod clone;
 mod disguise;
+mod ending;
 mod exec;
 mod hooks;
 mod inside;
@@ -38,11 +40,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trace::{
-    CallsContext, DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, Registers,
-    SharedObject, SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
+    CallsContext, DATA_PIECE_BYTES_MAX, DataRef, Effect, Event, EventKind, FileStore, Header, RecorderMark,
+    Registers, SharedObject, SpaceId, TRACE_VERSION, TraceDirectory, Write, Writer,
 };
 
 use self::agent::Agent;
+use self::ending::Ending;
+pub use self::ending::{StopAfter, stop};
 use self::hooks::{Hooks, KnownSites};
 use self::snapshot::Snapshots;
 use self::task::{Intervention, Phase, Space, Status, Task};
@@ -55,6 +59,8 @@ use crate::sys::{machine, process, signal};
 /// What to record, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct RecordOptions {
+    /// A running process that is to be recorded, instead of a program that is to be started.
+    pub attach: Option<i32>,
     /// The program, as the user named it.
     pub program: PathBuf,
     /// Its arguments, with the name it is called by first.
@@ -65,6 +71,8 @@ pub struct RecordOptions {
     pub without_agent: bool,
     /// How far apart snapshots are made, if not by the usual rule.
     pub snapshot_spacing: Option<Duration>,
+    /// When the recording ends, if not with the program.
+    pub stop_after: Option<StopAfter>,
 }
 
 /// What came of a recording.
@@ -75,6 +83,8 @@ pub struct Recorded {
     pub status: i32,
     /// Number of events.
     pub events: u64,
+    /// The recording ended before the program did: what is recorded replays, and the program goes on or went on.
+    pub stopped_early: bool,
     /// What the user should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -85,9 +95,18 @@ pub struct Recorded {
 /// When the program cannot be started, the trace cannot be written, or the kernel refuses to trace. What was recorded
 /// until then replays.
 pub fn record(options: &RecordOptions) -> Result<Recorded, TracerError> {
-    let program = crate::program::find(&options.program)?;
-    let place = TraceDirectory::create(options.output.as_deref(), &options.program.to_string_lossy())?;
-    let result = Recorder::start(options, &program, &place).and_then(Recorder::run);
+    let running = options.attach.map(attach::check).transpose()?;
+    let program = match &running {
+        Some((program, _)) => program.clone(),
+        None => crate::program::find(&options.program)?,
+    };
+    let name = if running.is_some() { &program } else { &options.program };
+    let place = TraceDirectory::create(options.output.as_deref(), &name.to_string_lossy())?;
+    let result = match (options.attach, running) {
+        (Some(process), Some((_, command))) => Recorder::attach(options, process, command, &place),
+        _ => Recorder::start(options, &program, &place),
+    };
+    let result = result.and_then(Recorder::run);
     if result.is_err() && !place.path.join("events").metadata().is_ok_and(|events| events.len() > 0) {
         // Nothing was recorded: leave no empty trace behind.
         let _ = std::fs::remove_dir_all(&place.path);
@@ -134,6 +153,14 @@ pub(crate) struct Recorder {
     /// Recorded time of the last event.
     drained_ns: u64,
     snapshots: Snapshots,
+    ending: Ending,
+    /// The program ran before the recording did, and goes on after it.
+    attached: bool,
+    /// The command line of what is recorded.
+    command: Vec<String>,
+    /// How many events there were when the recording ended before the program.
+    recorded_events: u64,
+    lock: Option<RecorderMark>,
 }
 
 /// How a thread goes on after its stop has been dealt with.
@@ -156,17 +183,11 @@ impl Recorder {
         program: &Path,
         place: &TraceDirectory,
     ) -> Result<Recorder, TracerError> {
-        let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
-        let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
-        let header = header(options, place, core);
-        signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         let file_size_action = process::ignore_file_size_signal();
-        // The writing thread, which gets this affinity, must not take time from the program.
-        process::set_affinity(&without_core(&affinity, core))
-            .map_err(TracerError::system("keep a core for the program"))?;
-        let writer = Writer::create(&place.path, &header)?;
-        let files = FileStore::create(&place.path, place.root.as_deref())?;
-        process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
+        let text = |argument: &CString| argument.to_string_lossy().into_owned();
+        let command = options.arguments.iter().map(text).collect();
+        let (mut recorder, affinity) = Recorder::new(options, place, command)?;
+        let core = recorder.core;
         let program = process::Program {
             path: CString::new(program.as_os_str().as_bytes()).map_err(|_| TracerError::NulInPath)?,
             arguments: options.arguments.clone(),
@@ -183,7 +204,52 @@ impl Recorder {
         for end_signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
             signal::forward(end_signal, root);
         }
-        let mut recorder = Recorder {
+        signal::take_stop_requests(&[]);
+        recorder.root = root;
+        recorder.ready.push_back(root);
+        recorder.start_agent(options);
+        recorder.begin_root(Rc::new(affinity))?;
+        Ok(recorder)
+    }
+
+    /// Begins to record a running process.
+    fn attach(
+        options: &RecordOptions,
+        process: i32,
+        command: Vec<String>,
+        place: &TraceDirectory,
+    ) -> Result<Recorder, TracerError> {
+        process::ignore_file_size_signal();
+        let (mut recorder, _) = Recorder::new(options, place, command)?;
+        (recorder.root, recorder.attached) = (process, true);
+        // Whoever ends the recorder does not mean the program.
+        signal::take_stop_requests(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
+        recorder.take_over(process)?;
+        Ok(recorder)
+    }
+
+    /// A recorder that records nothing yet, and the cores it was allowed to use.
+    fn new(
+        options: &RecordOptions,
+        place: &TraceDirectory,
+        command: Vec<String>,
+    ) -> Result<(Recorder, Vec<u8>), TracerError> {
+        let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
+        let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
+        let header = header(&command, place, core);
+        signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
+        // The writing thread, which gets this affinity, must not take time from the program.
+        process::set_affinity(&without_core(&affinity, core))
+            .map_err(TracerError::system("keep a core for the program"))?;
+        let writer = Writer::create(&place.path, &header)?;
+        let files = FileStore::create(&place.path, place.root.as_deref())?;
+        process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
+        let recorder = Recorder {
+            lock: Some(RecorderMark::create(&place.path)?),
+            ending: Ending::new(options.stop_after),
+            attached: false,
+            command,
+            recorded_events: 0,
             writer,
             files,
             directory: place.path.clone(),
@@ -192,13 +258,13 @@ impl Recorder {
             tasks: BTreeMap::new(),
             spaces: HashMap::new(),
             next_space: 0,
-            ready: VecDeque::from([root]),
+            ready: VecDeque::new(),
             current: None,
             slice_end: Instant::now() + SLICE,
             turns: 0,
             inside_last: false,
             early: HashMap::new(),
-            root,
+            root: 0,
             root_status: None,
             shared: HashMap::new(),
             next_shared: 0,
@@ -212,9 +278,7 @@ impl Recorder {
             drained_ns: 0,
             snapshots: Snapshots::new(options.snapshot_spacing),
         };
-        recorder.start_agent(options);
-        recorder.begin_root(Rc::new(affinity))?;
-        Ok(recorder)
+        Ok((recorder, affinity))
     }
 
     /// Makes what the agent needs, if it is wanted and possible.
@@ -236,6 +300,11 @@ impl Recorder {
     fn run(mut self) -> Result<Recorded, TracerError> {
         while !self.tasks.is_empty() {
             self.follow_turn();
+            self.end_if_due()?;
+            if self.tasks.is_empty() {
+                // They go on alone.
+                break;
+            }
             match self.current {
                 Some(thread) => self.turn(thread)?,
                 None => self.choose()?,
@@ -248,10 +317,11 @@ impl Recorder {
             }
         }
         let status = self.root_status.unwrap_or(0);
-        let events = self.writer.events();
+        let stopped_early = self.ending.over;
+        let events = if stopped_early { self.recorded_events } else { self.writer.events() };
         let duration = self.now();
-        self.writer.finish(status, duration)?;
-        Ok(Recorded { directory: self.directory, status, events, warnings: self.warnings })
+        self.writer.finish(Some(status), duration)?;
+        Ok(Recorded { directory: self.directory, status, events, stopped_early, warnings: self.warnings })
     }
 
     /// Makes events of what the agent has logged. No thread has the turn, or the one that has is in a stop, and not in the
@@ -390,6 +460,7 @@ impl Recorder {
         let event = Event { space: task.space, thread: task.id(), time_ns: now, registers, kind };
         self.drained_ns = now;
         self.follow_layout(&event);
+        self.ending.look_at(&event.kind);
         self.writer.event(event)?;
         Ok(())
     }
@@ -507,13 +578,13 @@ fn environment() -> Vec<CString> {
         .collect()
 }
 
-fn header(options: &RecordOptions, place: &TraceDirectory, core: u32) -> Header {
+fn header(command: &[String], place: &TraceDirectory, core: u32) -> Header {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Header {
         version: TRACE_VERSION,
         recorder: format!("vdbg {}", env!("CARGO_PKG_VERSION")),
         name: place.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        command: options.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        command: command.to_vec(),
         directory: std::env::current_dir().unwrap_or_default().display().to_string(),
         started_unix_ns: since_epoch.as_nanos() as u64,
         machine: machine::describe(core),

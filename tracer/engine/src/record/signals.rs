@@ -313,6 +313,7 @@ impl Recorder {
         self.save(&memory, after.rsp, frame_len(&memory, after.rsp), &mut frame)?;
         let outcome = Outcome::Handler { after: Box::new(after), xstate, frame };
         self.signal_event(thread, before, &info, point, outcome)?;
+        self.space_of(thread).note_frame(before.rip, 1);
         let task = self.task(thread);
         task.boundary = Some(Boundary::unique(after));
         task.interrupted = false;

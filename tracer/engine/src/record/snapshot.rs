@@ -67,7 +67,7 @@ impl Recorder {
     /// Makes a snapshot, if it is time. The thread stands behind its last event.
     pub(super) fn snapshot_if_due(&mut self, thread: i32) -> Result<(), TracerError> {
         let begin = Instant::now();
-        if begin < self.snapshots.due {
+        if begin < self.snapshots.due || self.ending.over {
             return Ok(());
         }
         let before = self.writer.data_len();
@@ -185,8 +185,14 @@ impl Recorder {
                 continue;
             }
             let is_zero = mapping.source == Source::Zero;
-            let mut parts = Vec::new();
             let (start, end) = (mapping.start, mapping.end);
+            // A file that cannot be opened, or the kernel's own code.
+            let is_other = |map: &&maps::Map| map.is_file() || map.name == exec::VDSO;
+            if is_zero && real.iter().filter(is_other).any(|map| map.start <= start && start < map.end) {
+                self.pages(&memory, start..end, true, id, &mut writes)?;
+                continue;
+            }
+            let mut parts = Vec::new();
             let known =
                 userfault::pages_in_use(process, start, end, false, &mut |from, to| parts.push(from..to));
             if known.is_err() {

@@ -190,7 +190,10 @@ impl Recorder {
                 Boundary::unique(Registers { orig_rax: registers.orig_rax, ..self.registers(thread)? })
             }
             // It goes back to where a signal came, which may be anywhere; a signal that waits comes before anything else.
-            libc::SYS_rt_sigreturn => Boundary { registers, unique: signal::is_due(thread) },
+            libc::SYS_rt_sigreturn => {
+                self.space_of(thread).note_frame(registers.rip, -1);
+                Boundary { registers, unique: signal::is_due(thread) }
+            }
             _ => Boundary::unique(registers),
         };
         let task = self.task(thread);

@@ -10,6 +10,7 @@ use crate::layout::Layout;
 use crate::record::clocks::Clocks;
 use crate::record::hooks::Hooks;
 use crate::record::written::Written;
+use crate::sys::attach::Rseq;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{SignalInfo, Wait};
 use crate::unruly::Site;
@@ -76,6 +77,8 @@ pub(crate) struct Task {
     pub(crate) tsc_traps: bool,
     /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
     pub(crate) owes_state: bool,
+    /// The registration for restartable sequences that was taken from it.
+    pub(crate) rseq: Rseq,
 }
 
 /// Where a thread stands after an event: there a signal may reach it as it is.
@@ -133,6 +136,7 @@ impl Task {
             filtered: false,
             tsc_traps: true,
             owes_state: false,
+            rseq: Rseq::default(),
         }
     }
 
@@ -169,6 +173,10 @@ pub(crate) struct Space {
     pub(crate) image: u64,
     /// The program and its arguments.
     pub(crate) program: Rc<(String, Vec<String>)>,
+    /// Where its vDSO lies, and what was in it before it was patched.
+    pub(crate) vdso: Option<(u64, Rc<Vec<u8>>)>,
+    /// How many handlers will return into its vDSO.
+    pub(crate) frames_in_vdso: i64,
 }
 
 impl Space {
@@ -185,6 +193,22 @@ impl Space {
             layout: Layout::default(),
             image: 0,
             program: Rc::default(),
+            vdso: None,
+            frames_in_vdso: 0,
+        }
+    }
+
+    /// Whether an address is in its vDSO.
+    pub(crate) fn is_in_vdso(&self, address: u64) -> bool {
+        let holds =
+            |(start, image): &(u64, Rc<Vec<u8>>)| (*start..*start + image.len() as u64).contains(&address);
+        self.vdso.as_ref().is_some_and(holds)
+    }
+
+    /// A signal frame has been made or used up that leads to an address.
+    pub(crate) fn note_frame(&mut self, address: u64, change: i64) {
+        if self.is_in_vdso(address) {
+            self.frames_in_vdso += change;
         }
     }
 }

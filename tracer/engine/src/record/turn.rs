@@ -161,6 +161,11 @@ impl Recorder {
             Next::GoOn => self.resume(thread, 0),
             Next::Resume(signal) => {
                 let at_boundary = self.task(thread).phase == Phase::User && signal == 0;
+                if at_boundary && self.ending.is_due() {
+                    self.task(thread).status = Status::Parked;
+                    self.yield_turn(thread);
+                    return Ok(());
+                }
                 if at_boundary {
                     self.snapshot_if_due(thread).or_else(gone_is_fine_too)?;
                 }
@@ -237,8 +242,13 @@ impl Recorder {
             Phase::Kernel => self.wait_for_stop(None).map(drop),
             Phase::User => {
                 let slice = others.then_some(self.slice_end);
-                let snapshot = Some(self.snapshots.forced_at());
-                let point = [slice, task.deadline, snapshot].into_iter().flatten().min();
+                let forced = [Some(self.snapshots.forced_at()), self.ending.at()];
+                let forced = if self.ending.is_due() {
+                    Some(Instant::now())
+                } else {
+                    forced.into_iter().flatten().min()
+                };
+                let point = [slice, task.deadline, forced].into_iter().flatten().min();
                 let flush = self.agent.is_some().then(|| Instant::now() + LOG_INTERVAL);
                 let limit = [point, flush].into_iter().flatten().min();
                 if self.wait_for_stop(limit)? || !self.still_runs(thread) {
@@ -250,8 +260,8 @@ impl Recorder {
                     return Ok(());
                 }
                 let due = self.tasks[&thread].deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                let snapshot = Instant::now() >= self.snapshots.forced_at();
-                if !due && !snapshot && !self.is_wanted() {
+                let forced = forced.is_some_and(|forced| Instant::now() >= forced);
+                if !due && !forced && !self.is_wanted() {
                     self.slice_end = Instant::now() + SLICE;
                     return Ok(());
                 }
@@ -316,21 +326,22 @@ impl Recorder {
         self.event(thread, entry, EventKind::SyscallEnter)
     }
 
-    /// Waits for any stop; false when the time is over first.
+    /// Waits for any stop; false when the time is over first, or when it is time to look for requests to the recorder.
     pub(super) fn wait_for_stop(&mut self, limit: Option<Instant>) -> Result<bool, TracerError> {
+        /// How often the recorder looks whether it has been asked for something.
+        const LOOK_UP: Duration = Duration::from_millis(200);
         let failed = TracerError::system("wait for the program");
-        let (thread, stop) = match limit {
-            None => ptrace::wait(-1).map_err(failed)?,
-            Some(limit) => loop {
-                if let Some(found) = ptrace::poll(-1).map_err(&failed)? {
-                    break found;
-                }
-                let left = limit.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(false);
-                }
-                signal::wait_child(left);
-            },
+        let asked = Instant::now() + LOOK_UP;
+        let limit = limit.map_or(asked, |limit| limit.min(asked));
+        let (thread, stop) = loop {
+            if let Some(found) = ptrace::poll(-1).map_err(&failed)? {
+                break found;
+            }
+            let left = limit.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            signal::wait_child(left);
         };
         self.arrived(thread, stop)?;
         Ok(true)

@@ -1,6 +1,7 @@
 //! The kernel's interfaces, with safe faces. All `unsafe` of this crate lives below this module; it knows system
 //! calls and nothing of recording.
 
+pub(crate) mod attach;
 pub(crate) mod machine;
 pub(crate) mod maps;
 pub(crate) mod memory;

@@ -121,6 +121,11 @@ pub(crate) fn resume(thread: i32, how: Resume, signal: i32) -> io::Result<()> {
     number(kind, thread, 0, signal as usize)
 }
 
+/// Lets a thread that is in a stop go, and traces it no more.
+pub(crate) fn detach(thread: i32) -> io::Result<()> {
+    number(libc::PTRACE_DETACH, thread, 0, 0)
+}
+
 /// General registers.
 pub(crate) fn registers(thread: i32) -> io::Result<Registers> {
     let mut registers = Registers::default();

@@ -1,7 +1,7 @@
 //! Signals of this process, and what `/proc` says of another's.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::sys::process::read_proc;
@@ -61,6 +61,45 @@ extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_v
     if sent && program > 0 {
         // SAFETY: kill has no memory effects.
         unsafe { libc::kill(program, signal) };
+    }
+}
+
+/// Somebody has asked for the end of the recording.
+static STOP_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// The signal by which `vdbg stop` asks a recorder to end the recording.
+pub(crate) fn stop_request() -> i32 {
+    libc::SIGRTMIN() + 2
+}
+
+/// Takes requests to end the recording: the signal of `vdbg stop`, and these.
+pub(crate) fn take_stop_requests(signals: &[i32]) {
+    extern "C" fn ask(_: i32) {
+        STOP_ASKED.store(true, Ordering::Relaxed);
+    }
+    for signal in signals.iter().copied().chain([stop_request()]) {
+        // SAFETY: the structure is plain data; the handler only sets an atomic, as a handler may.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = ask as *const () as usize;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Whether the end of the recording has been asked for.
+pub(crate) fn is_stop_asked() -> bool {
+    STOP_ASKED.load(Ordering::Relaxed)
+}
+
+/// Asks the recorder with this process id to end its recording.
+pub(crate) fn ask_to_stop(recorder: i32) -> io::Result<()> {
+    // SAFETY: kill has no memory effects.
+    if unsafe { libc::kill(recorder, stop_request()) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn write(path: &Path, steps: &[Step]) -> Written {
             Step::Flush => writer.flush().expect("a trace can be flushed"),
         }
     }
-    writer.finish(0x700, 12345).expect("a trace can be closed");
+    writer.finish(Some(0x700), 12345).expect("a trace can be closed");
     written
 }
 
