@@ -195,7 +195,8 @@ impl Recorder {
         let space = self.tasks[&thread].space;
         let others = self.tasks.values().filter(|task| task.space == space && task.thread != thread);
         let registers = |task: &Task| match task.phase {
-            Phase::Kernel => Some((task.entry, true)),
+            // A call that goes on after an interruption writes what it would have written at first.
+            Phase::Kernel => Some((Registers { orig_rax: task.call, ..task.entry }, true)),
             Phase::User if self.is_out(task.thread) => Some((self.entry_inside(task.thread).ok()?, true)),
             Phase::User => Some((self.registers(task.thread).ok()?, false)),
         };

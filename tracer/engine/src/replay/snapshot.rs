@@ -86,6 +86,15 @@ impl Session {
 
 const PAGE: usize = 4096;
 
+/// The calls that a thread may be in that has these registers. What restart_syscall(2) goes on with, they do not say.
+fn calls_of(registers: &Registers) -> impl Iterator<Item = Registers> {
+    const RESTARTED: [i64; 3] = [libc::SYS_poll, libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
+    let registers = *registers;
+    let restarted = registers.orig_rax == libc::SYS_restart_syscall as u64;
+    let numbers = if restarted { RESTARTED.to_vec() } else { Vec::from([registers.orig_rax as i64]) };
+    numbers.into_iter().map(move |number| Registers { orig_rax: number as u64, ..registers })
+}
+
 impl World {
     /// The first difference between the world and a snapshot.
     fn difference(&self, trace: &Reader, state: &State) -> Result<Option<String>, TracerError> {
@@ -150,7 +159,7 @@ impl World {
         let mut unknown: Vec<Range<u64>> = Vec::new();
         for thread in state.threads.iter().filter(|thread| thread.space == space.space) {
             unknown.push(dead_stack(thread.registers.rsp));
-            unknown.extend(written_by_call(&thread.registers, memory));
+            unknown.extend(calls_of(&thread.registers).flat_map(|call| written_by_call(&call, memory)));
         }
         let is_known = |address: u64| {
             let line = address / LINE_BYTES as u64;
