@@ -2,6 +2,7 @@
 
 mod attach;
 mod behaviours;
+mod chaos;
 mod generated;
 mod real;
 mod recorder;

@@ -26,6 +26,7 @@ pub struct Case {
     all_cores: bool,
     same_output: bool,
     snapshots: bool,
+    chaos_seed: Option<u64>,
     limit: Duration,
 }
 
@@ -49,6 +50,7 @@ impl Case {
             all_cores: false,
             same_output: true,
             snapshots: false,
+            chaos_seed: None,
             limit: LIMIT,
         }
     }
@@ -95,6 +97,13 @@ impl Case {
         self
     }
 
+    /// Turns are given at random.
+    #[must_use]
+    pub fn chaos(mut self, seed: u64) -> Case {
+        self.chaos_seed = Some(seed);
+        self
+    }
+
     /// Sets the time-out of each phase.
     #[must_use]
     pub fn limit_s(mut self, seconds: u64) -> Case {
@@ -133,6 +142,9 @@ impl Case {
         let scratch = Scratch::new();
         let mut command = Command::new(&self.drive);
         command.arg("record").arg(scratch.path("trace")).arg("--").arg(&self.program).args(&self.arguments);
+        if let Some(seed) = self.chaos_seed {
+            command.env("VDBG_CHAOS_SEED", seed.to_string());
+        }
         if self.snapshots {
             command.env("VDBG_SNAPSHOTS_US", "5000");
         }

@@ -49,6 +49,12 @@ pub(crate) struct Record {
     /// Record a process that runs already, with all its threads; it goes on when the recording ends (Ctrl-C)
     #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "no_agent"])]
     pub(crate) pid: Option<i32>,
+    /// Give turns to threads at random, which shows races, deadlocks and lost wake-ups sooner
+    #[arg(long)]
+    pub(crate) chaos: bool,
+    /// Make the random choices of an earlier recording again (`vdbg info` shows its seed); implies --chaos
+    #[arg(long, value_name = "SEED")]
+    pub(crate) chaos_seed: Option<u64>,
     /// End the recording after a time (10s, 500ms, 2m), or when the program has got a signal (SIGUSR1)
     #[arg(long, value_name = "TIME|SIGNAL", value_parser = stop_after)]
     pub(crate) stop_after: Option<StopAfter>,

@@ -19,6 +19,7 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     let recorded = tracer::record(&RecordOptions {
         attach: options.pid,
         stop_after: options.stop_after,
+        chaos_seed: options.chaos_seed.or_else(|| options.chaos.then(random_seed)),
         program,
         arguments,
         output: options.output.clone(),
@@ -56,6 +57,12 @@ pub(crate) fn stop(options: &cli::Stop) -> anyhow::Result<ExitCode> {
     }
     out::error(&format!("the recording {} has ended", directory.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A seed that nobody has chosen, short enough to be typed.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() % 1_000_000_000
 }
 
 /// The exit status that a shell would give for a wait status.

@@ -77,6 +77,7 @@ fn facts(reader: &Reader, name: &str) -> Value {
         "kernel": header.machine.kernel,
         "recorder": header.recorder,
         "version": header.version,
+        "chaos_seed": header.chaos_seed,
     })
 }
 
@@ -149,6 +150,9 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     for (name, value) in lines {
         writeln!(text, "{name:<10} {value}")?;
+    }
+    if let Some(seed) = header.chaos_seed {
+        writeln!(text, "chaos seed {seed}")?;
     }
     if let Some(damage) = reader.damage() {
         writeln!(text, "damage     {damage}; the first {} events can be replayed", reader.len())?;

@@ -53,7 +53,9 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
 fn record(directory: &Path, command: &[OsString]) -> Result<()> {
     let text = |argument: &OsString| CString::new(argument.clone().into_vec());
     let microseconds = std::env::var("VDBG_SNAPSHOTS_US").ok().and_then(|text| text.parse().ok());
+    let chaos_seed = std::env::var("VDBG_CHAOS_SEED").ok().and_then(|text| text.parse().ok());
     let options = RecordOptions {
+        chaos_seed,
         program: PathBuf::from(&command[0]),
         arguments: command.iter().map(text).collect::<std::result::Result<_, _>>()?,
         output: Some(directory.to_owned()),

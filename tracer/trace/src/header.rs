@@ -22,6 +22,9 @@ pub struct Header {
     pub started_unix_ns: u64,
     /// The machine.
     pub machine: Machine,
+    /// What the random choices of a recording with `--chaos` came from.
+    #[serde(default)]
+    pub chaos_seed: Option<u64>,
 }
 
 /// Facts about the machine that replay depends on.

@@ -14,7 +14,7 @@ use trace::{Mapping, Registers, SharedObject, Source, SpaceId};
 
 use super::clocks::Clocks;
 use super::exec::{KERNEL_MAPPINGS, TextKey, VDSO, open_mapped, patch_vdso};
-use super::syscall::RESTARTS;
+use super::syscall::begins_again;
 use super::task::{Boundary, Phase, Space, Status, Task};
 use super::{Recorder, gone_is_fine};
 use crate::TracerError;
@@ -404,11 +404,14 @@ impl Recorder {
 
 /// The registers with which an interrupted call is made again.
 fn begun_again(registers: &Registers) -> Option<Registers> {
-    let result = registers.rax as i64;
-    if (registers.orig_rax as i64) < 0 || !RESTARTS.contains(&result) {
+    if !begins_again(registers) {
         return None;
     }
-    let number = if result == RESTART_BLOCK { libc::SYS_restart_syscall as u64 } else { registers.orig_rax };
+    let number = if registers.rax as i64 == RESTART_BLOCK {
+        libc::SYS_restart_syscall as u64
+    } else {
+        registers.orig_rax
+    };
     Some(Registers { rip: registers.rip - 2, rax: number, orig_rax: u64::MAX, ..*registers })
 }
 

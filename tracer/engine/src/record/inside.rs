@@ -22,7 +22,7 @@ use crate::sys::ptrace::{self, Resume, Wait};
 const STOPS_MAX: usize = 256;
 
 /// The kernel's `ERESTARTNOINTR` (`include/linux/errno.h`): the call is begun again in any case.
-const BEGIN_AGAIN: i64 = -513;
+pub(super) const BEGIN_AGAIN: i64 = -513;
 
 /// Where a thread was that has been brought out of the agent.
 pub(super) enum Inside {

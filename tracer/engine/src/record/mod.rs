@@ -16,6 +16,7 @@
 
 mod agent;
 mod attach;
+mod chaos;
 mod clocks;
 mod clone;
 mod disguise;
@@ -45,6 +46,7 @@ use trace::{
 };
 
 use self::agent::Agent;
+use self::chaos::Chaos;
 use self::ending::Ending;
 pub use self::ending::{StopAfter, stop};
 use self::hooks::{Hooks, KnownSites};
@@ -73,6 +75,8 @@ pub struct RecordOptions {
     pub snapshot_spacing: Option<Duration>,
     /// When the recording ends, if not with the program.
     pub stop_after: Option<StopAfter>,
+    /// Turns are given at random, by choices that this seed leads to.
+    pub chaos_seed: Option<u64>,
 }
 
 /// What came of a recording.
@@ -154,6 +158,7 @@ pub(crate) struct Recorder {
     drained_ns: u64,
     snapshots: Snapshots,
     ending: Ending,
+    chaos: Option<Chaos>,
     /// The program ran before the recording did, and goes on after it.
     attached: bool,
     /// The command line of what is recorded.
@@ -236,7 +241,7 @@ impl Recorder {
     ) -> Result<(Recorder, Vec<u8>), TracerError> {
         let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
         let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
-        let header = header(&command, place, core);
+        let header = Header { chaos_seed: options.chaos_seed, ..header(&command, place, core) };
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // The writing thread, which gets this affinity, must not take time from the program.
         process::set_affinity(&without_core(&affinity, core))
@@ -247,6 +252,7 @@ impl Recorder {
         let recorder = Recorder {
             lock: Some(RecorderMark::create(&place.path)?),
             ending: Ending::new(options.stop_after),
+            chaos: options.chaos_seed.map(Chaos::new),
             attached: false,
             command,
             recorded_events: 0,
@@ -588,6 +594,7 @@ fn header(command: &[String], place: &TraceDirectory, core: u32) -> Header {
         directory: std::env::current_dir().unwrap_or_default().display().to_string(),
         started_unix_ns: since_epoch.as_nanos() as u64,
         machine: machine::describe(core),
+        chaos_seed: None,
     }
 }
 

@@ -12,6 +12,7 @@ use trace::{EventKind, Fingerprint, Registers, SignalPoint};
 use super::exec::TRAP;
 use super::inside::Inside;
 use super::signals::{SI_KERNEL, is_fault};
+use super::syscall::begins_again;
 use super::task::{Boundary, Phase, Status, Task};
 use super::written::RED_ZONE_BYTES;
 use super::{Recorder, gone_is_fine};
@@ -37,6 +38,42 @@ impl Recorder {
     /// Stops the running thread between two inputs: to deliver a signal that waited too long, or to let others run.
     pub(super) fn force_point(&mut self, thread: i32) -> Result<(), TracerError> {
         ptrace::interrupt(thread).or_else(gone_is_fine)?;
+        self.make_point(thread)
+    }
+
+    /// Lets a thread go on for some instructions, and stops it there.
+    pub(super) fn cut(&mut self, thread: i32, steps: u64) -> Result<(), TracerError> {
+        self.task(thread).status = Status::Running;
+        for _ in 0..steps {
+            let Ok(raw) = self.raw_registers(thread) else { break };
+            if self.enters_agent(thread, raw.rip) {
+                // It makes a call.
+                return ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine);
+            }
+            let code = self.memory_of(thread).array::<4>(raw.rip).unwrap_or_default();
+            if is_input(&code) || pushes_flags(&code) {
+                // It would see the trap flag.
+                break;
+            }
+            ptrace::resume(thread, Resume::Step, 0).or_else(gone_is_fine)?;
+            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            if stop != Wait::Signal(libc::SIGTRAP) || !self.is_step(thread) {
+                return self.arrived(thread, stop);
+            }
+        }
+        ptrace::interrupt(thread).or_else(gone_is_fine)?;
+        ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
+        self.make_point(thread)
+    }
+
+    /// An address is in the agent, or on the way there.
+    pub(super) fn enters_agent(&self, thread: i32, address: u64) -> bool {
+        let leads_in = |hook: &patch::Hook| hook.leads_in(address);
+        self.is_inside(thread, address) || self.hooks_of(thread).of_trampoline(address).is_some_and(leads_in)
+    }
+
+    /// Makes a point of where a thread stops that has been asked to.
+    fn make_point(&mut self, thread: i32) -> Result<(), TracerError> {
         if !self.stop_for_point(thread)? {
             return Ok(());
         }
@@ -102,7 +139,7 @@ impl Recorder {
             if stepped && !hooked && is_good_site(&self.memory_of(thread), code, registers.rip, steps) {
                 return Ok(true);
             }
-            if is_input(code) {
+            if is_input(code) || begins_again(&registers) {
                 self.resume(thread, 0)?;
                 return Ok(false);
             }
@@ -267,6 +304,13 @@ impl Recorder {
         }
         None
     }
+}
+
+/// The instruction puts the flags, with the trap flag of a step, on the stack.
+fn pushes_flags(code: &[u8]) -> bool {
+    use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+    let mnemonic = Decoder::new(64, code, DecoderOptions::NONE).decode().mnemonic();
+    matches!(mnemonic, Mnemonic::Pushf | Mnemonic::Pushfq)
 }
 
 /// The lines that a call in progress may have written already: replay writes them when the call returns.

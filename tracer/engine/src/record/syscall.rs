@@ -6,6 +6,7 @@ use std::time::Instant;
 use syscalls::{Class, Coverage};
 use trace::{Effect, EventKind, Registers, Write};
 
+use super::inside::BEGIN_AGAIN;
 use super::task::{Boundary, Intervention, Phase};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
@@ -15,6 +16,11 @@ use crate::sys::signal;
 
 /// The kernel's codes for an interrupted call (`include/linux/errno.h`): a tracer sees them, a program never.
 pub(super) const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// The kernel is about to take the thread back to a call that was interrupted: a step would make that call.
+pub(super) fn begins_again(registers: &Registers) -> bool {
+    (registers.orig_rax as i64) >= 0 && RESTARTS.contains(&(registers.rax as i64))
+}
 
 /// `MADV_FREE` and `MADV_DONTNEED` of madvise(2).
 const MADV_FREE: u64 = 8;
@@ -39,7 +45,9 @@ impl Recorder {
             return self.trap_before_filter(thread, &registers);
         }
         let number = registers.orig_rax;
+        let loses_turn = self.loses_turn_at(thread, number);
         let task = self.task(thread);
+        task.loses_turn = loses_turn;
         task.phase = Phase::Kernel;
         task.announced = false;
         task.boundary = None;
@@ -47,9 +55,12 @@ impl Recorder {
         if number != libc::SYS_restart_syscall as u64 {
             task.call = number;
         }
-        let intervention = self.intervene(thread, &registers)?;
+        let intervention = match loses_turn {
+            true => self.instead(thread, &registers, BEGIN_AGAIN)?,
+            false => self.intervene(thread, &registers)?,
+        };
         self.task(thread).intervention = intervention;
-        if matches!(number as i64, libc::SYS_exit | libc::SYS_exit_group) {
+        if matches!(number as i64, libc::SYS_exit | libc::SYS_exit_group) && !loses_turn {
             // These do not return: the entry is all there is to record.
             self.announce(thread)?;
         }
@@ -57,6 +68,37 @@ impl Recorder {
             self.slice_end = Instant::now();
         }
         Ok(Next::Resume(0))
+    }
+
+    /// Whether the thread loses its turn at the entry of a call, by chance ([`super::chaos`]).
+    fn loses_turn_at(&mut self, thread: i32, number: u64) -> bool {
+        // This one is not made again, but goes on with what a signal frame says.
+        let never = number == libc::SYS_rt_sigreturn as u64;
+        if never
+            || self.chaos.is_none()
+            || std::mem::take(&mut self.task(thread).lost_turn)
+            || !self.others_ready()
+        {
+            return false;
+        }
+        self.chaos.as_mut().is_some_and(|chaos| chaos.takes_turn(thread))
+    }
+
+    /// Takes a thread that has lost its turn at the entry of a call back to the call's instruction.
+    fn go_back_to_call(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        behind: Registers,
+    ) -> Result<(), TracerError> {
+        self.event(thread, behind, EventKind::SyscallRestart { rax: entry.orig_rax })?;
+        let again = Registers { rip: behind.rip - 2, rax: entry.orig_rax, orig_rax: u64::MAX, ..behind };
+        self.set_registers(thread, &again)?;
+        let task = self.task(thread);
+        task.boundary = Some(Boundary::unique(again));
+        (task.interrupted, task.lost_turn, task.misplaced) = (false, true, true);
+        self.slice_end = Instant::now();
+        Ok(())
     }
 
     /// An interrupted call without a handler goes back to its instruction; this is how that shows.
@@ -200,6 +242,10 @@ impl Recorder {
         task.boundary = Some(boundary);
         task.segments = boundary.registers;
         task.misplaced |= entry.orig_rax == libc::SYS_rt_sigreturn as u64;
+        if std::mem::take(&mut self.task(thread).loses_turn) {
+            self.go_back_to_call(thread, &entry, registers)?;
+            return Ok(Next::Resume(0));
+        }
         self.note_descriptors(thread, &entry);
         self.hook_new(thread)?;
         self.hook_site(thread, &entry)?;

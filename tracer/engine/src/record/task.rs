@@ -77,6 +77,10 @@ pub(crate) struct Task {
     pub(crate) tsc_traps: bool,
     /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
     pub(crate) owes_state: bool,
+    /// It loses its turn before the call that it is at, which it will make then.
+    pub(crate) loses_turn: bool,
+    /// It has lost its turn before the call that comes next.
+    pub(crate) lost_turn: bool,
     /// The registration for restartable sequences that was taken from it.
     pub(crate) rseq: Rseq,
 }
@@ -136,6 +140,8 @@ impl Task {
             filtered: false,
             tsc_traps: true,
             owes_state: false,
+            loses_turn: false,
+            lost_turn: false,
             rseq: Rseq::default(),
         }
     }

@@ -10,6 +10,8 @@ use agent::state;
 use trace::EventKind;
 
 use super::agent::{Agent, Orders, Turn};
+use super::chaos::Chaos;
+use super::syscall::begins_again;
 use super::task::{Phase, Status, Task};
 use super::{Next, Recorder, gone_is_fine, gone_is_fine_too};
 use crate::TracerError;
@@ -39,9 +41,13 @@ impl Recorder {
             Turn::Nobody | Turn::Recorder => None,
         };
         if current != self.current || turns != self.turns {
-            self.slice_end = Instant::now() + SLICE;
+            self.begin_slice();
             (self.current, self.turns) = (current, turns);
         }
+    }
+
+    fn begin_slice(&mut self) {
+        self.slice_end = Instant::now() + self.chaos.as_mut().map_or(SLICE, Chaos::slice);
     }
 
     /// Takes the turn from a thread that is stopped, is in a call that the recorder sees, or has ended.
@@ -74,7 +80,9 @@ impl Recorder {
             return Ok(());
         }
         let flush = self.agent.as_ref().is_some_and(Agent::has_records);
-        let limit = flush.then(|| Instant::now() + LOG_INTERVAL);
+        let flushed = flush.then(|| Instant::now() + LOG_INTERVAL);
+        let held = self.chaos.as_ref().and_then(Chaos::held_until);
+        let limit = [flushed, held].into_iter().flatten().min();
         if !self.wait_for_stop(limit)? && self.agent.as_ref().is_some_and(Agent::take_turn) {
             self.drain()?;
         }
@@ -84,7 +92,7 @@ impl Recorder {
     fn give_turn(&mut self, thread: i32) -> Result<(), TracerError> {
         self.announce_left(thread)?;
         self.current = Some(thread);
-        self.slice_end = Instant::now() + SLICE;
+        self.begin_slice();
         self.turns = self.agent.as_ref().map_or(0, Agent::turns);
         self.give_orders(thread);
         self.agent.iter().filter(|_| self.is_out(thread)).for_each(|agent| agent.wake(thread));
@@ -93,6 +101,9 @@ impl Recorder {
 
     /// The first thread outside that waits for its turn.
     fn take_ready(&mut self) -> Option<i32> {
+        if self.chaos.is_some() {
+            return self.take_ready_at_random();
+        }
         while let Some(thread) = self.ready.pop_front() {
             if self.tasks.get(&thread).is_some_and(Task::is_ready) {
                 return Some(thread);
@@ -101,7 +112,16 @@ impl Recorder {
         None
     }
 
-    fn others_ready(&mut self) -> bool {
+    fn take_ready_at_random(&mut self) -> Option<i32> {
+        let tasks = &self.tasks;
+        self.ready.retain(|thread| tasks.get(thread).is_some_and(Task::is_ready));
+        let ready = self.ready.make_contiguous();
+        let picked = self.chaos.as_mut().and_then(|chaos| chaos.pick(ready))?;
+        self.ready.retain(|thread| *thread != picked);
+        Some(picked)
+    }
+
+    pub(super) fn others_ready(&mut self) -> bool {
         let (tasks, current) = (&self.tasks, self.current);
         let waits = |thread: &i32| Some(*thread) != current && tasks.get(thread).is_some_and(Task::is_ready);
         while let Some(first) = self.ready.front() {
@@ -166,6 +186,9 @@ impl Recorder {
                     self.yield_turn(thread);
                     return Ok(());
                 }
+                if at_boundary && self.chaos.is_some() {
+                    self.gather()?;
+                }
                 if at_boundary {
                     self.snapshot_if_due(thread).or_else(gone_is_fine_too)?;
                 }
@@ -205,6 +228,9 @@ impl Recorder {
                 self.replace(thread).or_else(gone_is_fine_too)?;
             }
             self.give_orders(thread);
+            if let Some(steps) = self.steps_to_cut(thread, signal)? {
+                return self.cut(thread, steps);
+            }
         }
         let task = self.task(thread);
         task.status = Status::Running;
@@ -214,16 +240,37 @@ impl Recorder {
         Ok(())
     }
 
+    /// Lets the threads that have been woken come to their stops, so that they can get the turn.
+    fn gather(&mut self) -> Result<(), TracerError> {
+        /// How long they are waited for.
+        const TIME: Duration = Duration::from_micros(40);
+        let in_kernel = |task: &Task| task.phase == Phase::Kernel && task.status == Status::Running;
+        let limit = Instant::now() + TIME;
+        while self.tasks.values().any(in_kernel) && self.wait_for_stop(Some(limit))? {}
+        Ok(())
+    }
+
+    /// After how many instructions the thread loses its turn, if chance will have it so.
+    fn steps_to_cut(&mut self, thread: i32, signal: i32) -> Result<Option<u64>, TracerError> {
+        if signal != 0 || self.chaos.is_none() || !self.others_ready() {
+            return Ok(None);
+        }
+        let Ok(raw) = self.raw_registers(thread) else { return Ok(None) };
+        let enters = begins_again(&raw) || self.enters_agent(thread, raw.rip);
+        Ok(self.chaos.as_mut().filter(|_| !enters).and_then(Chaos::cut))
+    }
+
     /// Tells the agent what the thread may do, and that it has the turn.
     fn give_orders(&mut self, thread: i32) {
         if self.agent.is_none() {
             return;
         }
         let slice_over = Instant::now() >= self.slice_end && self.is_wanted();
-        let outsiders = self.others_ready();
+        let outsiders = self.others_ready() || self.chaos.is_some();
+        let looks = slice_over || self.chaos.as_mut().is_some_and(Chaos::looks_at_next_call);
         let task = &self.tasks[&thread];
         let orders = Orders {
-            attention: !task.netted || !task.pending.is_empty() || task.interrupted || slice_over,
+            attention: !task.netted || !task.pending.is_empty() || task.interrupted || looks,
             alone: self.tasks.len() == 1,
             shared_files: !self.shared.is_empty(),
             outsiders,
@@ -262,10 +309,11 @@ impl Recorder {
                 let due = self.tasks[&thread].deadline.is_some_and(|deadline| Instant::now() >= deadline);
                 let forced = forced.is_some_and(|forced| Instant::now() >= forced);
                 if !due && !forced && !self.is_wanted() {
-                    self.slice_end = Instant::now() + SLICE;
+                    self.begin_slice();
                     return Ok(());
                 }
-                if let Some(agent) = &self.agent {
+                let waits = self.chaos.as_mut().is_none_or(Chaos::waits_for_call);
+                if let Some(agent) = self.agent.as_ref().filter(|_| waits) {
                     // The next call may come soon, and costs less than a point.
                     agent.ask_for_stop();
                     let limit = Some(Instant::now() + CALL_WAIT);

@@ -1,0 +1,39 @@
+//! `--chaos` finds what an unlucky schedule does, and what it has found replays.
+
+use e2e::Scratch;
+use e2e::compile::compile;
+
+use crate::case;
+
+/// The program ends with status 0 when its failure has shown, and gives up after some thousand tries.
+fn finds(failure: &str) {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "unlucky.c");
+    let recording = case(&program).args([failure]).chaos(1).record();
+    assert_eq!(recording.recorded.status, 0, "{:?}", recording.recorded);
+    recording.replay();
+}
+
+#[test]
+fn finds_a_race() {
+    finds("race");
+}
+
+#[test]
+fn finds_a_deadlock() {
+    finds("deadlock");
+}
+
+#[test]
+fn finds_a_lost_wakeup() {
+    finds("wakeup");
+}
+
+/// Programs that are right stay right, and replay.
+#[test]
+fn does_no_harm() {
+    let scratch = Scratch::new();
+    for (seed, source) in [(1, "threads.c"), (2, "processes.c"), (3, "signals.c"), (4, "handover.c")] {
+        case(compile(&scratch, source)).chaos(seed).check();
+    }
+}
