@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use syscalls::{Kind, Outcome as Returned};
-use trace::{Effect, Event, EventKind, Outcome, Reader, SignalPoint, TraceError};
+use trace::{Change, Effect, Event, EventKind, Outcome, Reader, SignalPoint, TraceError};
 
 use crate::time::duration_text;
 
@@ -67,6 +67,7 @@ fn what(event: &Event) -> String {
             format!("new {kind} {} (space {})", start.thread, start.space)
         }
         EventKind::Signal { signal, point, outcome, .. } => signal_event(*signal, *point, outcome),
+        EventKind::Change(changes) => change_text(changes),
         EventKind::Exit { status, last, .. } => {
             let whole = if *last { "; its address space ends" } else { "" };
             match status & 0x7f {
@@ -157,4 +158,11 @@ fn effect_text(effect: &Effect) -> String {
         Effect::Memory(ops) => format!("  [{} mapping changes]", ops.len()),
         Effect::Exec(image) => format!("  [runs {}: {}]", image.path, image.arguments.join(" ")),
     }
+}
+
+fn change_text(changes: &[Change]) -> String {
+    let ops: usize = changes.iter().map(|change| change.ops.len()).sum();
+    let bytes: u64 = changes.iter().flat_map(|change| &change.writes).map(|write| write.data.len).sum();
+    let spaces: Vec<String> = changes.iter().map(|change| change.space.to_string()).collect();
+    format!("change from outside of space {}: {ops} mappings, {bytes} bytes", spaces.join(", "))
 }

@@ -60,9 +60,11 @@ struct call {
 
 /* Numbers of the kernel's interface. */
 #define SYS_poll 7
+#define SYS_stat 4
 #define SYS_fstat 5
 #define SYS_open 2
 #define SYS_openat 257
+#define SYS_newfstatat 262
 #define SYS_fcntl 72
 #define F_GETFL 3
 #define O_NONBLOCK 04000
@@ -94,8 +96,10 @@ struct status {
 	u64 device;
 	u64 inode;
 	u64 links;
-	u32 mode;
-	u8 rest[116];
+	u32 mode, user, group, padding;
+	u64 of_device;
+	i64 size;
+	u8 rest[88];
 };
 
 /* A call that a thread is about to make. */
@@ -192,6 +196,18 @@ static u8 class_of_opened(u64 descriptor)
 	return CLASS_FILE;
 }
 
+/* Whether there is something in the file that is to be opened: cutting it off changes what others have mapped of it. */
+static int has_contents(const struct request *request)
+{
+	volatile u64 *saved = request->area->saved;
+	struct status status;
+	int at = saved[SYSTEM_CALL_NUMBER] == SYS_openat;
+	u64 path = at ? saved[10] : saved[11];
+	i64 result = at ? agent_plain_call(SYS_newfstatat, saved[11], path, (u64)&status)
+		: agent_plain_call(SYS_stat, path, (u64)&status, 0);
+	return !result && (status.mode & S_IFMT) == S_IFREG && status.size;
+}
+
 /* Whether and how the call may be made here. */
 enum way {
 	REFUSED,	/* not here */
@@ -263,8 +279,7 @@ static enum way way_of(const struct request *request, u64 *flags)
 			return REFUSED;
 		return argument(request, 3) & MSG_DONTWAIT ? HOLDING : way_of_transfer(request, POLLIN);
 	case OPEN:
-		/* It may cut off a file that is mapped shared. */
-		return CONTROL->shared_files && open_flags(request) & O_TRUNC ? REFUSED : HOLDING;
+		return open_flags(request) & O_TRUNC && (CONTROL->shared_files || has_contents(request)) ? REFUSED : HOLDING;
 	case FCNTL:
 		command = argument(request, 1);
 		return command <= F_SETFL || command == F_DUPFD_CLOEXEC ? HOLDING : REFUSED;

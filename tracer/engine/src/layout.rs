@@ -49,7 +49,7 @@ impl Layout {
             MemoryOp::Remap { old, old_len, new, new_len, keep_old } => {
                 self.remap(*old, *old_len, *new, *new_len, *keep_old);
             }
-            MemoryOp::Discard { .. } => {}
+            MemoryOp::Discard { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => {}
         }
     }
 

@@ -134,6 +134,19 @@ pub enum EventKind {
         /// In the layout of `NT_X86_XSTATE`.
         xstate: DataRef,
     },
+    /// Where the thread stands, something changed that may not be its own: the memory or the mappings of any process.
+    Change(Vec<Change>),
+}
+
+/// A change of an address space that is no consequence of its own instructions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which space.
+    pub space: SpaceId,
+    /// Changes of its mappings, or of the objects behind them.
+    pub ops: Vec<MemoryOp>,
+    /// Memory that was written then.
+    pub writes: Vec<Write>,
 }
 
 /// The place at which a signal reaches its thread.
@@ -257,6 +270,18 @@ pub enum MemoryOp {
         /// Length in bytes.
         len: u64,
     },
+    /// The stack may grow to this size from now on (setrlimit(2)).
+    StackLimit {
+        /// The soft limit in bytes.
+        bytes: u64,
+    },
+    /// A shared object has this length from now on; what is mapped behind it cannot be accessed.
+    Resize {
+        /// Which object.
+        object: SharedObject,
+        /// Its length in bytes.
+        len: u64,
+    },
 }
 
 /// A range of an address space.
@@ -375,6 +400,9 @@ impl EventKind {
             EventKind::Exit { writes, .. } => writes.iter().for_each(|write| each(write.data)),
             EventKind::Snapshot { state } => state.iter().for_each(|piece| each(*piece)),
             EventKind::ExtendedState { xstate } => each(*xstate),
+            EventKind::Change(changes) => {
+                changes.iter().flat_map(|change| &change.writes).for_each(|write| each(write.data));
+            }
             EventKind::SyscallEnter
             | EventKind::SyscallRestart { .. }
             | EventKind::Instruction { .. }
@@ -396,6 +424,7 @@ impl EventKind {
             EventKind::Exit { .. } => "exit",
             EventKind::Snapshot { .. } => "snapshot",
             EventKind::ExtendedState { .. } => "extended-state",
+            EventKind::Change(_) => "change",
         }
     }
 }

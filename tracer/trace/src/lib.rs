@@ -34,14 +34,14 @@ pub use directory::{
     RecorderMark, TraceDirectory, default_root, list, recorder_of, remove, resolve, users_root,
 };
 pub use event::{
-    DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping, MemoryOp,
-    Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,
+    Change, DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping,
+    MemoryOp, Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,
 };
 pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use reader::{Damage, Reader};
 pub use registers::Registers;
 pub use snapshot::{ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
-pub use store::FileStore;
+pub use store::{DataRanges, FileStore, copy_parts};
 pub use writer::Writer;
 
 use std::path::PathBuf;

@@ -27,6 +27,8 @@ pub struct SpaceState {
     pub path: String,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// How far its stack may grow, in bytes.
+    pub stack_limit: u64,
     /// All mappings, in address order.
     pub mappings: Vec<Mapping>,
     /// What differs from zeros or from the mapped file.
@@ -54,8 +56,10 @@ pub struct ThreadState {
 pub struct ObjectState {
     /// Which one.
     pub object: SharedObject,
-    /// Its length in bytes, as far as it is mapped.
+    /// Its length in bytes; as far as it is mapped, where that is not known.
     pub len: u64,
+    /// The length is known, and what is mapped behind it cannot be accessed.
+    pub sized: bool,
     /// What differs from zeros; the addresses are offsets in the object.
     pub writes: Vec<Write>,
 }

@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::event::StoredFile;
@@ -13,25 +14,34 @@ use crate::{TraceError, io};
 /// Name of the shared store below the root of the traces.
 pub(crate) const SHARED: &str = ".files";
 
+/// Says which parts of a range of a file are no holes.
+pub type DataRanges = fn(&File, Range<u64>) -> Vec<Range<u64>>;
+
 /// The files of one trace.
 pub struct FileStore {
     shared: Option<PathBuf>,
     local: PathBuf,
     known: HashSet<String>,
+    data_ranges: DataRanges,
 }
 
 impl FileStore {
-    /// A store for the trace in `directory`; `root` is where traces share files, if anywhere.
+    /// A store for the trace in `directory`; `root` is where traces share files, if anywhere. `data_ranges` finds the holes
+    /// in files, which are kept as holes.
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn create(directory: &Path, root: Option<&Path>) -> Result<FileStore, TraceError> {
+    pub fn create(
+        directory: &Path,
+        root: Option<&Path>,
+        data_ranges: DataRanges,
+    ) -> Result<FileStore, TraceError> {
         let local = directory.join("files");
         io("create", &local, std::fs::create_dir(&local))?;
         let shared = root.map(|root| root.join(SHARED));
         // Sharing is a comfort: without it every trace has its own copies.
         let shared = shared.filter(|path| std::fs::create_dir_all(path).is_ok());
-        Ok(FileStore { shared, local, known: HashSet::new() })
+        Ok(FileStore { shared, local, known: HashSet::new(), data_ranges })
     }
 
     /// Keeps the contents that `file` has now.
@@ -49,14 +59,60 @@ impl FileStore {
         let linked = self.shared.as_ref().is_some_and(|shared| {
             let source = shared.join(&name);
             std::fs::hard_link(&source, &target).is_ok()
-                || (copy(file, &source).is_ok() && std::fs::hard_link(&source, &target).is_ok())
+                || (self.copy(file, &source).is_ok() && std::fs::hard_link(&source, &target).is_ok())
         });
         if !linked {
-            io("copy a mapped file to", &target, copy(file, &target))?;
+            io("copy a mapped file to", &target, self.copy(file, &target))?;
         }
         self.known.insert(name);
         Ok(entry)
     }
+
+    /// Copies under a temporary name first, so that two recorders never see half a file.
+    fn copy(&self, file: &File, target: &Path) -> std::io::Result<()> {
+        let temporary = target.with_extension(format!("tmp{}", std::process::id()));
+        let result = self.copy_contents(file, &temporary).and_then(|()| std::fs::rename(&temporary, target));
+        if result.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+        }
+        result
+    }
+
+    fn copy_contents(&self, file: &File, target: &Path) -> std::io::Result<()> {
+        /// `st_blocks` counts these (stat(2)).
+        const BLOCK_BYTES: u64 = 512;
+        let mut source = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
+        let mut copy = File::create(target)?;
+        let meta = source.metadata()?;
+        if meta.blocks().saturating_mul(BLOCK_BYTES) >= meta.len() {
+            // std uses copy_file_range(2), which reflinks where it can.
+            return std::io::copy(&mut source, &mut copy).map(drop);
+        }
+        copy.set_len(meta.len())?;
+        copy_parts(&source, &copy, (self.data_ranges)(&source, 0..meta.len()))
+    }
+}
+
+/// Copies these parts of a file to the same places of another.
+///
+/// # Errors
+/// When one of them cannot be read or written.
+pub fn copy_parts(source: &File, target: &File, parts: Vec<Range<u64>>) -> std::io::Result<()> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    for part in parts {
+        let mut at = part.start;
+        while at < part.end {
+            bytes.resize((part.end - at).min(PIECE_BYTES) as usize, 0);
+            let read = source.read_at(&mut bytes, at)?;
+            if read == 0 {
+                break;
+            }
+            target.write_all_at(&bytes[..read], at)?;
+            at += read as u64;
+        }
+    }
+    Ok(())
 }
 
 /// Identifies contents without reading them: any change of a file changes its ctime.
@@ -70,17 +126,4 @@ fn stamp(meta: &std::fs::Metadata) -> String {
         meta.mtime(),
         meta.ctime()
     )
-}
-
-/// Copies under a temporary name first, so that two recorders never see half a file.
-fn copy(file: &File, target: &Path) -> std::io::Result<()> {
-    let temporary = target.with_extension(format!("tmp{}", std::process::id()));
-    let mut source = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
-    let mut copy = File::create(&temporary)?;
-    // std uses copy_file_range(2), which reflinks where it can.
-    let result = std::io::copy(&mut source, &mut copy).and_then(|_| std::fs::rename(&temporary, target));
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
 }

@@ -106,6 +106,7 @@ impl Clocks {
                 clean && !replaces_own
             }
             // The traps in it are gone.
+            MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => true,
             MemoryOp::Discard { start, len } => !self.touches_text(&range(*start, *len)),
         }
     }

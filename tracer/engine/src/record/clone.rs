@@ -67,6 +67,9 @@ impl Recorder {
         let start = ThreadStart { thread: ThreadId(child), process, space, registers, writes };
         let entry = self.tasks[&parent].entry;
         self.event(parent, entry, EventKind::Start(Box::new(start)))?;
+        if !has(libc::CLONE_VM) {
+            self.left_out_by_fork(parent, space)?;
+        }
         self.ready.push_back(child);
         if has(libc::CLONE_VFORK) {
             // It waits in the kernel until the child has ended or runs another program: its turn is over.
@@ -128,12 +131,17 @@ impl Recorder {
             self.record_point(thread, &registers)?;
         }
         let memory = self.memory_of(thread);
+        let left_behind = self.robust_words(thread);
         ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
-        let successor = self.await_end(thread)?;
+        // The first process of a namespace ends after all others in it, which have to be let end first.
+        let successor = if self.is_first_of_namespace(thread) { None } else { self.await_end(thread)? };
         let mut writes = Vec::new();
         let others = self.spaces[&space].users > 1;
         if others && clear_tid != 0 {
             self.save(&memory, clear_tid, 4, &mut writes)?;
+        }
+        for (addr, value) in left_behind {
+            writes.push(Write { addr, data: self.data(value.to_ne_bytes().to_vec())? });
         }
         self.record_exit(thread, registers, status, writes)?;
         if let Some(stop) = successor {
@@ -203,6 +211,13 @@ impl Recorder {
             }
             std::thread::yield_now();
         }
+    }
+
+    /// With this thread ends the process that a namespace of processes began with (pid_namespaces(7)).
+    fn is_first_of_namespace(&self, thread: i32) -> bool {
+        let process = self.tasks[&thread].process;
+        let is_last = !self.tasks.values().any(|task| task.process == process && task.thread != thread);
+        is_last && !process::same_namespace(thread, "pid") && process::id_in_namespace(process) == Some(1)
     }
 
     fn is_leader_of_others(&self, thread: i32) -> bool {

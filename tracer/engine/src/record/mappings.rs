@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
 
+use super::changes::key_of;
 use super::clocks::is_in_memory;
 use super::exec::{TRAP, TextKey, text_of};
 use super::{NO_EFFECT, Recorder};
@@ -57,7 +58,11 @@ impl Recorder {
             libc::SYS_madvise if [MADV_DONTNEED, MADV_FREE, MADV_DONTNEED_LOCKED].contains(&a2) => {
                 vec![MemoryOp::Discard { start: a0, len: pages(a1) }]
             }
-            libc::SYS_madvise if a2 == MADV_REMOVE => {
+            libc::SYS_madvise if a2 != MADV_REMOVE => {
+                self.note_advice(thread, a2);
+                return Ok(NO_EFFECT);
+            }
+            libc::SYS_madvise => {
                 let memory = self.memory_of(thread);
                 self.save(&memory, a0, pages(a1), writes)?;
                 return Ok(NO_EFFECT);
@@ -85,7 +90,7 @@ impl Recorder {
                 MemoryOp::Map(mapping) => (mapping.start, mapping.end - mapping.start),
                 MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => (*start, *len),
                 MemoryOp::Remap { old, old_len, .. } => (*old, *old_len),
-                MemoryOp::Protect { .. } => continue,
+                MemoryOp::Protect { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => continue,
             };
             space.hooks.unmapped(&(start..start.saturating_add(len)));
         }
@@ -127,10 +132,14 @@ impl Recorder {
         let end = start + pages(len);
         let shared = matches!(flags & libc::MAP_TYPE, libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE);
         let mut name = String::new();
+        let mut resize = None;
         let source = if flags & libc::MAP_ANONYMOUS == 0 {
             let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
             name = std::fs::read_link(&path).unwrap_or_default().display().to_string();
-            self.file_source(&path, &name, shared, offset, (start, end), thread, writes)?
+            let source;
+            (source, resize) =
+                self.file_source(&path, &name, shared, offset, (start, end), thread, writes)?;
+            source
         } else if shared {
             let object = self.new_shared(None);
             Source::Shared { object, offset: 0 }
@@ -157,7 +166,7 @@ impl Recorder {
         let grows_down = flags & libc::MAP_GROWSDOWN != 0;
         let mapping = Mapping { start, end, protection, grows_down, source, name };
         self.space_of(thread).hooks.new_text = text_of(&mapping);
-        Ok(vec![MemoryOp::Map(mapping)])
+        Ok(std::iter::once(MemoryOp::Map(mapping)).chain(resize).collect())
     }
 
     pub(super) fn new_shared(&mut self, initial: Option<trace::StoredFile>) -> SharedObject {
@@ -176,27 +185,30 @@ impl Recorder {
         range: (u64, u64),
         thread: i32,
         writes: &mut Vec<Write>,
-    ) -> Result<Source, TracerError> {
+    ) -> Result<(Source, Option<MemoryOp>), TracerError> {
         let file = File::open(path).ok();
         let meta = file.as_ref().and_then(|file| file.metadata().ok());
         let (Some(file), Some(meta)) = (file, meta.filter(std::fs::Metadata::is_file)) else {
-            return self.snapshot_source(name, range, thread, writes);
+            return self.snapshot_source(name, range, thread, writes).map(|source| (source, None));
         };
-        let key = (meta.dev(), meta.ino());
+        let key = key_of(&meta);
         if shared {
             if let Some(object) = self.shared.get(&key).cloned() {
                 self.save_file_range(&file, offset, range, thread, writes)?;
-                return Ok(Source::Shared { object, offset });
+                let resize = self.size_of_shared(key, &object, meta.len());
+                return Ok((Source::Shared { object, offset }, resize));
             }
             let in_memory = name.starts_with("/dev/shm/") || name.starts_with("/memfd:");
             if in_memory || opened_for_writing(path) {
                 let initial = Some(self.files.keep(&file, name.as_ref())?);
                 let object = self.new_shared(initial);
                 self.shared.insert(key, object.clone());
-                return Ok(Source::Shared { object, offset });
+                let resize = self.size_of_shared(key, &object, meta.len());
+                return Ok((Source::Shared { object, offset }, resize));
             }
         }
-        Ok(Source::File { file: self.files.keep(&file, name.as_ref())?, offset })
+        self.note_copied(key, meta.len());
+        Ok((Source::File { file: self.files.keep(&file, name.as_ref())?, offset }, None))
     }
 
     /// Saves what a mapping of a file shows that was mapped shared before: it may have changed since, by whatever means. Of
@@ -237,36 +249,6 @@ impl Recorder {
             self.save(&memory, start, end - start, writes)?;
         }
         Ok(Source::Zero)
-    }
-
-    /// A call that writes to a file changes what shared mappings of it show: their contents are saved with it.
-    pub(super) fn save_shared_file(
-        &mut self,
-        thread: i32,
-        entry: &Registers,
-        writes: &mut Vec<Write>,
-    ) -> Result<(), TracerError> {
-        let descriptor = match entry.orig_rax as i64 {
-            libc::SYS_write
-            | libc::SYS_pwrite64
-            | libc::SYS_writev
-            | libc::SYS_pwritev
-            | libc::SYS_pwritev2 => entry.rdi,
-            libc::SYS_ftruncate | libc::SYS_fallocate | libc::SYS_sendfile => entry.rdi,
-            libc::SYS_copy_file_range | libc::SYS_splice => entry.rdx,
-            _ => return Ok(()),
-        };
-        let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
-        let Ok(meta) = std::fs::metadata(path) else { return Ok(()) };
-        if !self.shared.contains_key(&(meta.dev(), meta.ino())) {
-            return Ok(());
-        }
-        let memory = self.memory_of(thread);
-        let maps = maps::read(thread).map_err(TracerError::system("read the mappings"))?;
-        for map in maps.iter().filter(|map| map.shared && map.inode == meta.ino()) {
-            self.save(&memory, map.start, map.end - map.start, writes)?;
-        }
-        Ok(())
     }
 
     /// shmat(2): the segment is known by its id, which the maps show as the inode.

@@ -17,6 +17,7 @@
 mod agent;
 mod attach;
 mod chaos;
+mod changes;
 mod clocks;
 mod clone;
 mod disguise;
@@ -143,6 +144,12 @@ pub(crate) struct Recorder {
     /// Objects of shared memory, by device and inode.
     shared: HashMap<(u64, u64), SharedObject>,
     next_shared: u32,
+    /// Lengths of the files among them, as the trace has them.
+    sizes: HashMap<changes::FileKey, u64>,
+    /// Files of which replay maps copies.
+    copied: HashMap<changes::FileKey, changes::Copied>,
+    /// One of these has been cut off: writes to them are looked at from now on.
+    cut: bool,
     /// Periods of interval timers, by process.
     timers: HashMap<i32, Duration>,
     /// What the recorder's own standard output and error are, as `/proc/PID/fd` shows them.
@@ -247,7 +254,7 @@ impl Recorder {
         process::set_affinity(&without_core(&affinity, core))
             .map_err(TracerError::system("keep a core for the program"))?;
         let writer = Writer::create(&place.path, &header)?;
-        let files = FileStore::create(&place.path, place.root.as_deref())?;
+        let files = FileStore::create(&place.path, place.root.as_deref(), process::data_ranges)?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
         let recorder = Recorder {
             lock: Some(RecorderMark::create(&place.path)?),
@@ -274,6 +281,9 @@ impl Recorder {
             root_status: None,
             shared: HashMap::new(),
             next_shared: 0,
+            sizes: HashMap::new(),
+            copied: HashMap::new(),
+            cut: false,
             timers: HashMap::new(),
             standard_output: std::fs::read_link("/proc/self/fd/1").ok(),
             standard_error: std::fs::read_link("/proc/self/fd/2").ok(),
@@ -388,6 +398,7 @@ impl Recorder {
             Wait::Event(libc::PTRACE_EVENT_SECCOMP) if self.task(thread).phase == Phase::User => {
                 self.syscall_entry(thread)
             }
+            Wait::Event(libc::PTRACE_EVENT_SECCOMP) => self.asked_for_tracer(thread),
             Wait::Signal(signal) => self.signal_stop(thread, signal),
             Wait::Event(libc::PTRACE_EVENT_EXIT) => self.thread_exit(thread),
             Wait::Event(libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) => {
@@ -473,8 +484,17 @@ impl Recorder {
 
     /// Keeps what is known of the mappings as replay will have it.
     fn follow_layout(&mut self, event: &Event) {
-        let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else {
-            return;
+        let effect = match &event.kind {
+            EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. } => effect,
+            EventKind::Change(changes) => {
+                for change in changes {
+                    if let Some(space) = self.spaces.get_mut(&change.space) {
+                        change.ops.iter().for_each(|op| space.layout.apply(op));
+                    }
+                }
+                return;
+            }
+            _ => return,
         };
         match effect {
             Effect::Memory(ops) => {

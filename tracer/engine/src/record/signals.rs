@@ -74,7 +74,11 @@ impl Recorder {
             return Ok(Next::Resume(0));
         }
         if is_fault(&info) {
-            return self.deliver(thread, &registers, info, SignalPoint::Fault);
+            // A filter answers a call with SIGSYS, behind which the thread stands already.
+            let behind_call = signal == libc::SIGSYS
+                && self.tasks[&thread].boundary.is_some_and(|boundary| boundary.holds(&registers));
+            let point = if behind_call { SignalPoint::Here } else { SignalPoint::Fault };
+            return self.deliver(thread, &registers, info, point);
         }
         match self.disposition(thread, signal)? {
             Disposition::Ignored => return Ok(Next::Resume(signal)),

@@ -204,7 +204,8 @@ impl Recorder {
             }
         }
         let (path, arguments) = (*program).clone();
-        Ok(SpaceState { space: id, image, path, arguments, mappings, writes })
+        let stack_limit = process::stack_limit_of(process).unwrap_or_else(process::stack_limit);
+        Ok(SpaceState { space: id, image, path, arguments, stack_limit, mappings, writes })
     }
 
     /// A thread of a space.
@@ -220,15 +221,18 @@ impl Recorder {
     ) -> Result<ObjectState, TracerError> {
         let mut writes = Vec::new();
         let mut done = 0;
-        let len = ranges.iter().map(|(range, ..)| range.end).max().unwrap_or(0);
+        let size = self.known_size(&object);
+        let mapped = ranges.iter().map(|(range, ..)| range.end).max().unwrap_or(0);
+        let len = size.unwrap_or(mapped);
+        let last = len.next_multiple_of(PAGE as u64);
         // In the order of their offsets; what one shows another need not.
         for (range, address, memory, file) in ranges {
-            let from = range.start.max(done);
-            if from >= range.end {
+            let (from, to) = (range.start.max(done), range.end.min(last));
+            if from >= to {
                 continue;
             }
-            let whole = || std::iter::once(from..range.end).collect();
-            let parts = file.as_ref().map_or_else(whole, |file| process::data_ranges(file, from..range.end));
+            let whole = || std::iter::once(from..to).collect();
+            let parts = file.as_ref().map_or_else(whole, |file| process::data_ranges(file, from..to));
             for part in parts {
                 let whole = part.start & !(PAGE as u64 - 1)..part.end.next_multiple_of(PAGE as u64);
                 let at = whole.start - range.start + address;
@@ -239,7 +243,7 @@ impl Recorder {
             }
             done = range.end;
         }
-        Ok(ObjectState { object, len, writes })
+        Ok(ObjectState { object, len, sized: size.is_some(), writes })
     }
 
     /// Stores the pages of a range that are not known yet, and refers to all of them. Zeros are left out where they are

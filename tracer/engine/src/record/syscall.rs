@@ -11,7 +11,9 @@ use super::task::{Boundary, Intervention, Phase};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
 use crate::sys::memory::Memory;
+use crate::sys::process;
 use crate::sys::ptrace;
+use crate::sys::seccomp;
 use crate::sys::signal;
 
 /// The kernel's codes for an interrupted call (`include/linux/errno.h`): a tracer sees them, a program never.
@@ -101,6 +103,18 @@ impl Recorder {
         Ok(())
     }
 
+    /// A filter has sent a call to the tracer (seccomp(2), `SECCOMP_RET_TRACE`). The program's own filters find none there.
+    pub(super) fn asked_for_tracer(&mut self, thread: i32) -> Result<Next, TracerError> {
+        let message =
+            ptrace::event_message(thread).map_err(TracerError::system("read what a filter says"))?;
+        if message != u64::from(seccomp::OURS) {
+            let registers = self.raw_registers(thread)?;
+            let refused = Registers { rax: -i64::from(libc::ENOSYS) as u64, orig_rax: u64::MAX, ..registers };
+            self.set_raw_registers(thread, &refused)?;
+        }
+        Ok(Next::GoOn)
+    }
+
     /// An interrupted call without a handler goes back to its instruction; this is how that shows.
     fn restart_if_interrupted(&mut self, thread: i32, entry: &Registers) -> Result<(), TracerError> {
         let task = self.task(thread);
@@ -121,6 +135,10 @@ impl Recorder {
         let row = syscalls::lookup(entry.orig_rax);
         if let Some(Class::Refused { errno, .. }) = row.map(|row| row.class) {
             return self.instead(thread, entry, -i64::from(errno));
+        }
+        if self.tasks[&thread].strict && !ALLOWED_IF_STRICT.contains(&(entry.orig_rax as i64)) {
+            process::kill(self.tasks[&thread].process, libc::SIGKILL);
+            return self.instead(thread, entry, -i64::from(libc::ENOSYS));
         }
         if touched_range(entry).is_some_and(|range| self.space_of(thread).hooks.is_ours(&range)) {
             return self.instead(thread, entry, -i64::from(libc::EINVAL));
@@ -149,9 +167,26 @@ impl Recorder {
             call if target_of_move(call).is_some_and(|index| self.is_output(thread, arguments[index])) => {
                 self.instead(thread, entry, -i64::from(libc::EINVAL))
             }
+            // The kernel would not allow it beside the filter of the safety net.
+            libc::SYS_seccomp | libc::SYS_prctl if is_strict(entry) && self.tasks[&thread].netted => {
+                self.task(thread).strict = true;
+                self.instead(thread, entry, 0)
+            }
+            libc::SYS_ptrace if is_tracing(arguments[0]) => {
+                self.warn_of_tracing(arguments[0]);
+                self.instead(thread, entry, -i64::from(libc::EPERM))
+            }
             // Its completion ring and its buffers would be written by the kernel at any time.
             libc::SYS_io_setup => self.instead(thread, entry, -i64::from(libc::ENOSYS)),
             _ => Ok(Intervention::None),
+        }
+    }
+
+    fn warn_of_tracing(&mut self, request: u64) {
+        const TEXT: &str =
+            "the program wants to trace a process itself with ptrace, which is refused (EPERM): ";
+        if !self.warnings.iter().any(|warning| warning.starts_with(TEXT)) {
+            self.warn(format!("{TEXT}{} of a process that is being recorded", request_name(request)));
         }
     }
 
@@ -210,9 +245,7 @@ impl Recorder {
         }
         let effect = self.effect(thread, &entry, &registers, &mut writes)?;
         self.collect_writes(call, &entry, result, &memory, &mut writes)?;
-        if result >= 0 && !self.shared.is_empty() {
-            self.save_shared_file(thread, &entry, &mut writes)?;
-        }
+        let changes = self.changes_by(thread, &entry, result, &mut writes)?;
         let task = self.task(thread);
         task.interrupted = RESTARTS.contains(&result);
         let announced = std::mem::take(&mut task.announced);
@@ -223,6 +256,7 @@ impl Recorder {
         };
         self.event(thread, entry, kind)?;
         self.finish_exec(thread, &entry, result)?;
+        self.change(thread, changes)?;
         if result >= 0 && installs_filter(&entry) {
             self.leave_the_net(thread);
         }
@@ -443,6 +477,30 @@ fn installs_filter(entry: &Registers) -> bool {
         libc::SYS_seccomp => SET_MODES.contains(&(entry.rdi as u32)),
         libc::SYS_prctl => entry.rdi as i32 == libc::PR_SET_SECCOMP,
         _ => false,
+    }
+}
+
+/// The request begins to trace (ptrace(2)).
+fn is_tracing(request: u64) -> bool {
+    [libc::PTRACE_TRACEME, libc::PTRACE_ATTACH, libc::PTRACE_SEIZE].map(u64::from).contains(&request)
+}
+
+fn request_name(request: u64) -> &'static str {
+    match u32::try_from(request) {
+        Ok(libc::PTRACE_TRACEME) => "PTRACE_TRACEME",
+        Ok(libc::PTRACE_ATTACH) => "PTRACE_ATTACH",
+        _ => "PTRACE_SEIZE",
+    }
+}
+
+/// The calls of seccomp's strict mode.
+const ALLOWED_IF_STRICT: [i64; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_exit, libc::SYS_rt_sigreturn];
+
+/// The call asks for seccomp's strict mode.
+fn is_strict(entry: &Registers) -> bool {
+    match entry.orig_rax as i64 {
+        libc::SYS_seccomp => entry.rdi as u32 == 0 && entry.rsi == 0 && entry.rdx == 0,
+        _ => entry.rdi as i32 == libc::PR_SET_SECCOMP && entry.rsi == u64::from(libc::SECCOMP_MODE_STRICT),
     }
 }
 

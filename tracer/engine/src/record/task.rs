@@ -73,6 +73,8 @@ pub(crate) struct Task {
     pub(crate) netted: bool,
     /// It has a seccomp filter of its own.
     pub(crate) filtered: bool,
+    /// It may only read, write and end (seccomp(2), `SECCOMP_SET_MODE_STRICT`); the recorder sees to that.
+    pub(crate) strict: bool,
     /// Its time stamp counter traps.
     pub(crate) tsc_traps: bool,
     /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
@@ -138,6 +140,7 @@ impl Task {
             misplaced: false,
             netted: false,
             filtered: false,
+            strict: false,
             tsc_traps: true,
             owes_state: false,
             loses_turn: false,
@@ -183,6 +186,8 @@ pub(crate) struct Space {
     pub(crate) vdso: Option<(u64, Rc<Vec<u8>>)>,
     /// How many handlers will return into its vDSO.
     pub(crate) frames_in_vdso: i64,
+    /// Some of it is left out when it is copied by fork.
+    pub(crate) forks_in_part: bool,
 }
 
 impl Space {
@@ -201,6 +206,7 @@ impl Space {
             program: Rc::default(),
             vdso: None,
             frames_in_vdso: 0,
+            forks_in_part: false,
         }
     }
 

@@ -272,7 +272,7 @@ impl Recorder {
         let orders = Orders {
             attention: !task.netted || !task.pending.is_empty() || task.interrupted || looks,
             alone: self.tasks.len() == 1,
-            shared_files: !self.shared.is_empty(),
+            shared_files: !self.shared.is_empty() || self.cut,
             outsiders,
         };
         let process = task.process;

@@ -1,6 +1,8 @@
 //! Applying events to the world, and checking that replay has arrived at them as the recording did.
 
-use trace::{Effect, Event, EventKind, InstructionKind, Outcome, Reader, Registers, SignalPoint, ThreadId};
+use trace::{
+    Change, Effect, Event, EventKind, InstructionKind, Outcome, Reader, Registers, SignalPoint, ThreadId,
+};
 
 use super::run::Ran;
 use super::world::{Shell, World};
@@ -101,6 +103,7 @@ pub(crate) fn describe(event: &Event) -> String {
         EventKind::Exit { .. } => "the end of the thread".into(),
         EventKind::Snapshot { .. } => "a snapshot".into(),
         EventKind::ExtendedState { .. } => "the extended state at a snapshot".into(),
+        EventKind::Change(_) => "a change from outside".into(),
     }
 }
 
@@ -143,8 +146,12 @@ impl World {
                 *self = World::build(blank, trace, &trace.state(event)?)?;
                 Ok(())
             }
-            EventKind::SyscallEnter | EventKind::ForcedPoint { .. } | EventKind::Snapshot { .. } => Ok(()),
+            EventKind::SyscallEnter => self.mark_waiter(event),
+            EventKind::ForcedPoint { .. } | EventKind::Snapshot { .. } => Ok(()),
             EventKind::ExtendedState { xstate } => self.set_xstate(event.thread, &trace.data(*xstate)?),
+            EventKind::Change(changes) => {
+                changes.iter().try_for_each(|change| self.apply_change(trace, change))
+            }
             EventKind::SyscallRestart { rax } => {
                 let again = Registers { rip: event.registers.rip - 2, rax: *rax, ..event.registers };
                 self.set_registers(event.thread, &again)
@@ -176,14 +183,40 @@ impl World {
                 self.set_registers(event.thread, &again)
             }
             EventKind::Signal { .. } => Ok(()),
-            EventKind::Exit { writes, last, .. } => {
-                if !last {
-                    self.write_all(trace, event.space, writes)?;
-                }
+            EventKind::Exit { writes, .. } => {
+                // In memory that others share these are seen also when the space ends.
+                self.write_all(trace, event.space, writes)?;
                 self.end_thread(event.thread);
                 Ok(())
             }
         }
+    }
+
+    fn apply_change(&mut self, trace: &Reader, change: &Change) -> Result<(), TracerError> {
+        if !change.ops.is_empty() {
+            self.set_breakpoints(change.space, &[])?;
+            self.clear_sentries(change.space)?;
+        }
+        change.ops.iter().try_for_each(|op| self.memory_op(trace, change.space, op))?;
+        self.write_all(trace, change.space, &change.writes)
+    }
+
+    /// A thread that waits for a lock with an owner has been noted in the lock by the kernel (futex(2), `FUTEX_LOCK_PI`):
+    /// the owner sees that before the call returns.
+    fn mark_waiter(&self, event: &Event) -> Result<(), TracerError> {
+        const OPERATION: u64 = 0x7f;
+        const LOCK_PI: u64 = 6;
+        const LOCK_PI2: u64 = 13;
+        const FUTEX_WAITERS: u32 = 0x8000_0000;
+        let [word, operation, ..] = event.registers.arguments();
+        let locks = matches!(operation & OPERATION, LOCK_PI | LOCK_PI2);
+        if event.registers.orig_rax as i64 != libc::SYS_futex || !locks {
+            return Ok(());
+        }
+        let memory = &self.space(event.space)?.shell.memory;
+        let failed = TracerError::system("mark a lock of a replay process");
+        let value = memory.array(word).map(u32::from_ne_bytes).map_err(&failed)?;
+        memory.write(word, &(value | FUTEX_WAITERS).to_ne_bytes()).map_err(&failed)
     }
 
     fn set_xstate(&self, id: ThreadId, state: &[u8]) -> Result<(), TracerError> {
@@ -230,10 +263,12 @@ impl World {
         image: &trace::Image,
     ) -> Result<(), TracerError> {
         let process = self.tasks.get(&event.thread).map_or(image.thread.0, |task| task.process);
+        let before = self.tasks.get(&event.thread).and_then(|task| self.spaces.get(&task.space));
+        let stack_limit = before.map_or(trace.header().machine.stack_limit, |space| space.stack_limit);
+        self.exec(blank, trace, image, number, stack_limit)?;
         let old: Vec<ThreadId> =
             self.tasks.iter().filter(|(_, task)| task.process == process).map(|(id, _)| *id).collect();
         old.into_iter().for_each(|id| self.end_thread(id));
-        self.exec(blank, trace, image, number)?;
         self.add_thread(image.thread, process, image.space, &image.registers)?;
         let real = self.task(image.thread)?.real;
         let state = ptrace::xstate(real).map_err(TracerError::system("read extended state"))?;

@@ -89,7 +89,7 @@ impl Track {
 
     fn is_remapped_by(&self, event: &Event) -> bool {
         let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else {
-            return matches!(event.kind, EventKind::Start(_) | EventKind::Exit { .. });
+            return matches!(event.kind, EventKind::Start(_) | EventKind::Exit { .. } | EventKind::Change(_));
         };
         let overlaps =
             |from: u64, to: u64| self.ranges.iter().any(|(_, start, end)| from < *end && *start < to);
@@ -100,6 +100,8 @@ impl Track {
                 MemoryOp::Unmap { start, len }
                 | MemoryOp::Protect { start, len, .. }
                 | MemoryOp::Discard { start, len } => overlaps(*start, start.saturating_add(*len)),
+                MemoryOp::Resize { .. } => true,
+                MemoryOp::StackLimit { .. } => false,
                 MemoryOp::Remap { old, old_len, new, new_len, .. } => {
                     overlaps(*old, old.saturating_add(*old_len))
                         || overlaps(*new, new.saturating_add(*new_len))

@@ -393,6 +393,7 @@ impl Session {
                 | EventKind::ForcedPoint { .. }
                 | EventKind::Start(_)
                 | EventKind::Exit { .. }
+                | EventKind::Change(_)
         ) && !apply::is_unseen(&event.kind);
         let mut hits: Vec<Hit> = self.changed_values(event.thread, guard);
         if moved && let Ok(registers) = self.world.registers(event.thread) {
@@ -929,15 +930,15 @@ fn is_on_the_way(ran: &Ran) -> bool {
 /// The event maps code, or replaces the program.
 fn changes_code(event: &Event) -> bool {
     use trace::{Effect, MemoryOp};
-    let (EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. }) = &event.kind else {
-        return false;
-    };
-    match effect {
-        Effect::Exec(_) => true,
-        Effect::Memory(ops) => ops.iter().any(|op| match op {
-            MemoryOp::Map(mapping) => mapping.protection & libc::PROT_EXEC != 0,
+    let maps_code =
+        |op: &MemoryOp| matches!(op, MemoryOp::Map(mapping) if mapping.protection & libc::PROT_EXEC != 0);
+    match &event.kind {
+        EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. } => match effect {
+            Effect::Exec(_) => true,
+            Effect::Memory(ops) => ops.iter().any(maps_code),
             _ => false,
-        }),
+        },
+        EventKind::Change(changes) => changes.iter().flat_map(|change| &change.ops).any(maps_code),
         _ => false,
     }
 }

@@ -191,6 +191,8 @@ pub(crate) struct Space {
     // Threads are dropped, and so ended and reaped, before their process.
     pub(crate) shell: Shell,
     pub(crate) layout: Layout,
+    /// How far its stack may grow, in bytes.
+    pub(crate) stack_limit: u64,
     /// Number of the event whose exec made its program.
     pub(crate) image: u64,
     /// Path of its program.
@@ -212,6 +214,7 @@ impl Space {
         Ok(Space {
             shell: self.shell.fork()?,
             layout: self.layout.clone(),
+            stack_limit: self.stack_limit,
             image: self.image,
             program: self.program.clone(),
             arguments: self.arguments.clone(),
@@ -241,6 +244,36 @@ pub(crate) struct Task {
 pub(crate) struct SharedMemory {
     pub(crate) file: File,
     pub(crate) len: u64,
+    /// The trace says how long it is; otherwise it has to hold what is mapped of it.
+    pub(crate) sized: bool,
+}
+
+impl SharedMemory {
+    fn new(trace: &Reader, object: &trace::SharedObject) -> io::Result<SharedMemory> {
+        let Some(initial) = &object.initial else {
+            return Ok(SharedMemory { file: process::memory_file(0)?, len: 0, sized: false });
+        };
+        let stored = File::open(trace.file(initial))?;
+        let len = stored.metadata()?.len();
+        Ok(SharedMemory { file: copy_of(&stored, len)?, len, sized: false })
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), TracerError> {
+        self.file.set_len(len).map_err(TracerError::system("size shared memory for replay"))?;
+        self.len = len;
+        Ok(())
+    }
+
+    fn copy(&self) -> io::Result<SharedMemory> {
+        Ok(SharedMemory { file: copy_of(&self.file, self.len)?, len: self.len, sized: self.sized })
+    }
+}
+
+/// A memory file with the contents of a file, holes left out.
+fn copy_of(file: &File, len: u64) -> io::Result<File> {
+    let copy = process::memory_file(len)?;
+    trace::copy_parts(file, &copy, process::data_ranges(file, 0..len))?;
+    Ok(copy)
 }
 
 /// The processes and threads of a replay at one position.
@@ -259,14 +292,16 @@ impl World {
         trace: &Reader,
         image: &Image,
         event: u64,
+        stack_limit: u64,
     ) -> Result<(), TracerError> {
         let failed = TracerError::system("make a process for replay");
         let shell = blank.fork().map_err(&failed)?;
-        process::set_stack_limit(shell.leader, trace.header().machine.stack_limit);
+        process::set_stack_limit(shell.leader, stack_limit);
         let (program, arguments) = (image.path.clone(), image.arguments.clone());
         let space = Space {
             shell,
             layout: Layout::default(),
+            stack_limit,
             image: event,
             program,
             arguments,
@@ -300,7 +335,7 @@ impl World {
                 registers: Registers::default(),
                 brk: 0,
             };
-            world.exec(blank, trace, &image, space.image)?;
+            world.exec(blank, trace, &image, space.image, space.stack_limit)?;
         }
         for thread in &state.threads {
             world.add_thread(thread.thread, thread.process, thread.space, &thread.registers)?;
@@ -321,7 +356,9 @@ impl World {
         for write in in_order_of_data(&object.writes) {
             file.write_all_at(&trace.data(write.data)?, write.addr).map_err(&failed)?;
         }
-        self.shared.insert(object.object.id, SharedMemory { file, len: object.len });
+        // Whole pages may reach over its end.
+        file.set_len(object.len).map_err(&failed)?;
+        self.shared.insert(object.object.id, SharedMemory { file, len: object.len, sized: object.sized });
         Ok(())
     }
 
@@ -399,6 +436,9 @@ impl World {
         {
             self.prepare_shared(trace, &object, offset + (old - start) + new_len)?;
         }
+        if let MemoryOp::Resize { object, len } = op {
+            return self.resize_shared(trace, object, *len);
+        }
         let shared = &self.shared;
         let home = self
             .spaces
@@ -407,6 +447,9 @@ impl World {
         execute(trace, shared, home, op)
             .map_err(TracerError::system("change the memory map of a replay process"))?;
         home.layout.apply(op);
+        if let MemoryOp::StackLimit { bytes } = op {
+            home.stack_limit = *bytes;
+        }
         if let Some(range) = replaced(op) {
             home.serving.mapped_over(&range);
         }
@@ -419,24 +462,37 @@ impl World {
         object: &trace::SharedObject,
         len: u64,
     ) -> Result<(), TracerError> {
-        let failed = TracerError::system("make shared memory for replay");
-        let shared = match self.shared.entry(object.id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let mut file = process::memory_file(0).map_err(&failed)?;
-                if let Some(initial) = &object.initial {
-                    let mut stored = File::open(trace.file(initial)).map_err(&failed)?;
-                    io::copy(&mut stored, &mut file).map_err(&failed)?;
-                }
-                let len = file.metadata().map_err(&failed)?.len();
-                place.insert(SharedMemory { file, len })
-            }
-        };
-        if shared.len < len {
-            shared.file.set_len(len).map_err(&failed)?;
-            shared.len = len;
+        let shared = self.shared_object(trace, object)?;
+        if shared.len < len && !shared.sized {
+            shared.set_len(len)?;
         }
         Ok(())
+    }
+
+    fn resize_shared(
+        &mut self,
+        trace: &Reader,
+        object: &trace::SharedObject,
+        len: u64,
+    ) -> Result<(), TracerError> {
+        let shared = self.shared_object(trace, object)?;
+        shared.sized = true;
+        shared.set_len(len)
+    }
+
+    fn shared_object(
+        &mut self,
+        trace: &Reader,
+        object: &trace::SharedObject,
+    ) -> Result<&mut SharedMemory, TracerError> {
+        let failed = TracerError::system("make shared memory for replay");
+        match self.shared.entry(object.id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let made = SharedMemory::new(trace, object).map_err(failed)?;
+                Ok(place.insert(made))
+            }
+        }
     }
 
     /// Puts recorded bytes into memory.
@@ -446,14 +502,32 @@ impl World {
         space: SpaceId,
         writes: &[Write],
     ) -> Result<(), TracerError> {
-        let memory = &self.space(space)?.shell.memory;
+        let home = self.space(space)?;
         for write in writes {
             let bytes = trace.data(write.data)?;
-            memory
-                .write(write.addr, &bytes)
-                .map_err(TracerError::system("write the memory of a replay process"))?;
+            if let Err(error) = home.shell.memory.write(write.addr, &bytes) {
+                // A shared mapping that the program may not write is not written for us either.
+                self.write_objects(home, write.addr, &bytes)
+                    .ok_or(error)
+                    .map_err(TracerError::system("write the memory of a replay process"))?;
+            }
         }
         Ok(())
+    }
+
+    /// Writes to the shared objects behind a range; `None` when something else is there.
+    fn write_objects(&self, home: &Space, mut address: u64, mut bytes: &[u8]) -> Option<()> {
+        use std::os::unix::fs::FileExt;
+        while !bytes.is_empty() {
+            let mapping = home.layout.at(address)?;
+            let Source::Shared { object, offset } = &mapping.source else { return None };
+            let (now, rest) = bytes.split_at(bytes.len().min((mapping.end - address) as usize));
+            let shared = self.shared.get(&object.id)?;
+            shared.file.write_all_at(now, offset + (address - mapping.start)).ok()?;
+            address += now.len() as u64;
+            bytes = rest;
+        }
+        Some(())
     }
 
     /// A copy of everything, threads as their registers only.
@@ -544,16 +618,7 @@ pub(crate) fn settled(registers: &Registers) -> Registers {
 }
 
 fn copy_shared(shared: &BTreeMap<u32, SharedMemory>) -> io::Result<BTreeMap<u32, SharedMemory>> {
-    use std::io::Seek;
-    let copy = |original: &SharedMemory| -> io::Result<SharedMemory> {
-        let mut file = process::memory_file(0)?;
-        let mut source = &original.file;
-        source.rewind()?;
-        io::copy(&mut source, &mut file)?;
-        file.set_len(original.len)?;
-        Ok(SharedMemory { file, len: original.len })
-    };
-    shared.iter().map(|(id, memory)| Ok((*id, copy(memory)?))).collect()
+    shared.iter().map(|(id, memory)| Ok((*id, memory.copy()?))).collect()
 }
 
 /// Points the shared mappings of a copied process at the copies of their objects.
@@ -611,6 +676,9 @@ fn execute(
                 shell.call(libc::SYS_madvise, [*start, *len, libc::MADV_DONTNEED as u64, 0, 0, 0])?;
             }
         }
+        // This changes no mapping: the object has been resized.
+        MemoryOp::Resize { .. } => {}
+        MemoryOp::StackLimit { bytes } => process::set_stack_limit(shell.leader, *bytes),
     }
     Ok(())
 }
@@ -622,7 +690,7 @@ fn replaced(op: &MemoryOp) -> Option<std::ops::Range<u64>> {
         MemoryOp::Map(mapping) => Some(mapping.start..mapping.end),
         MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => Some(range(*start, *len)),
         MemoryOp::Remap { new, new_len, .. } => Some(range(*new, *new_len)),
-        MemoryOp::Protect { .. } => None,
+        MemoryOp::Protect { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/proc/PID/maps` (proc(5)).
 
 use std::io;
+use std::ops::Range;
 
 use crate::sys::process::read_proc;
 
@@ -39,6 +40,30 @@ pub(crate) fn read(process: i32) -> io::Result<Vec<Map>> {
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
+/// The mappings that a fork treats in a way of their own (madvise(2)); true where the child finds them empty, false where it
+/// does not have them.
+pub(crate) fn advised(process: i32) -> io::Result<Vec<(Range<u64>, bool)>> {
+    let text = read_proc(&format!("/proc/{process}/smaps"))?;
+    Ok(parse_advised(&String::from_utf8_lossy(&text)))
+}
+
+fn parse_advised(text: &str) -> Vec<(Range<u64>, bool)> {
+    let mut found = Vec::new();
+    let mut range = 0..0;
+    for line in text.lines() {
+        if let Some(flags) = line.strip_prefix("VmFlags:") {
+            if flags.split(' ').any(|flag| flag == "dc") {
+                found.push((range.clone(), false));
+            } else if flags.split(' ').any(|flag| flag == "wf") {
+                found.push((range.clone(), true));
+            }
+        } else if let Some(map) = parse(line) {
+            range = map.start..map.end;
+        }
+    }
+    found
+}
+
 fn parse(line: &str) -> Option<Map> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
@@ -62,7 +87,14 @@ fn parse(line: &str) -> Option<Map> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, parse_advised};
+
+    #[test]
+    fn what_a_fork_leaves_out() {
+        let text = "7f00-8f00 rw-p 00000000 00:00 0 \nSize: 4 kB\nVmFlags: rd wr mr mw me ac wf \n\
+                    9000-a000 rw-p 00000000 00:00 0 \nVmFlags: rd wr dc sd \nb000-c000 rw-p 00000000 00:00 0 \nVmFlags: rd\n";
+        assert_eq!(parse_advised(text), [(0x7f00..0x8f00, true), (0x9000..0xa000, false)]);
+    }
 
     #[test]
     fn a_line_with_a_path_with_spaces() {

@@ -7,7 +7,7 @@ pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod ptrace;
-mod seccomp;
+pub(crate) mod seccomp;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod userfault;

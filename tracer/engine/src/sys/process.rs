@@ -287,6 +287,29 @@ pub(crate) fn is_filtered(process: i32) -> bool {
         .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2"))
 }
 
+/// The thread is in the same namespace of this kind as this process (namespaces(7)).
+pub(crate) fn same_namespace(thread: i32, kind: &str) -> bool {
+    let of = |path: String| std::fs::read_link(path).ok();
+    let own = of(format!("/proc/self/ns/{kind}"));
+    own.is_none() || own == of(format!("/proc/{thread}/ns/{kind}"))
+}
+
+/// The thread's number in its own namespace of processes (proc(5), `NSpid`).
+pub(crate) fn id_in_namespace(thread: i32) -> Option<i32> {
+    let status = read_proc(&format!("/proc/{thread}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().next_back()?.parse().ok()
+}
+
+/// The head of a thread's list of robust locks (get_robust_list(2)); 0 without one.
+pub(crate) fn robust_list(thread: i32) -> Option<u64> {
+    let (mut head, mut len) = (0u64, 0usize);
+    // SAFETY: both places are live and of the size that the kernel writes.
+    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, thread, &raw mut head, &raw mut len) };
+    (result == 0).then_some(head)
+}
+
 /// Sends a signal to a process that this one started.
 pub(crate) fn kill(process: i32, signal: i32) {
     // SAFETY: kill takes numbers only. A process that is gone already needs no signal.
@@ -303,9 +326,23 @@ pub(crate) fn stack_limit() -> u64 {
 
 /// Sets the soft limit of another process's stack.
 pub(crate) fn set_stack_limit(process: i32, bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is read only. Where the hard limit does not allow it, the recorded one cannot be larger either.
+    let Some(present) = stack_limits(process) else { return };
+    // The hard limit stays: an ordinary user could not raise it again.
+    let limit = libc::rlimit { rlim_cur: bytes.min(present.rlim_max), rlim_max: present.rlim_max };
+    // SAFETY: `limit` is read only.
     unsafe { libc::prlimit(process, libc::RLIMIT_STACK, &limit, std::ptr::null_mut()) };
+}
+
+/// Soft limit of another process's stack in bytes.
+pub(crate) fn stack_limit_of(process: i32) -> Option<u64> {
+    stack_limits(process).map(|limit| limit.rlim_cur)
+}
+
+fn stack_limits(process: i32) -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the limits.
+    let result = unsafe { libc::prlimit(process, libc::RLIMIT_STACK, std::ptr::null(), &mut limit) };
+    (result == 0).then_some(limit)
 }
 
 /// Makes a memory file of `len` bytes.

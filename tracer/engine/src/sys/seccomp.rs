@@ -6,6 +6,9 @@ use libc::{sock_filter, sock_fprog};
 const POINTER_LOW: u32 = 8;
 const POINTER_HIGH: u32 = 12;
 
+/// What tells reports of this filter from those that a filter of the program's own asks for (`SECCOMP_RET_DATA`).
+pub(crate) const OURS: u32 = 0x7664;
+
 /// The filter: calls from the agent's code are allowed, all others are reported to the tracer.
 pub(crate) fn filter() -> Vec<sock_filter> {
     let load = |offset| sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
@@ -20,7 +23,7 @@ pub(crate) fn filter() -> Vec<sock_filter> {
         jump(AT_LEAST, agent::CODE_START as u32, 0, 2),
         jump(AT_LEAST, agent::END as u32, 1, 0),
         answer(libc::SECCOMP_RET_ALLOW),
-        answer(libc::SECCOMP_RET_TRACE),
+        answer(libc::SECCOMP_RET_TRACE | OURS),
     ]
 }
 

@@ -114,6 +114,7 @@ fn mend(event: &mut Event, piece: DataRef) {
         }
         EventKind::Start(start) => writes(&mut start.writes),
         EventKind::Exit { writes: own, .. } => writes(own),
+        EventKind::Change(changes) => changes.iter_mut().for_each(|change| writes(&mut change.writes)),
         _ => {}
     }
 }
@@ -169,8 +170,14 @@ fn kind() -> BoxedStrategy<EventKind> {
             writes,
             last
         }),
+        prop::collection::vec(change(), 0..3).prop_map(EventKind::Change),
     ]
     .boxed()
+}
+
+fn change() -> BoxedStrategy<Change> {
+    let parts = (0..4u32, prop::collection::vec(memory_op(), 0..3), writes());
+    parts.prop_map(|(space, ops, writes)| Change { space: SpaceId(space), ops, writes }).boxed()
 }
 
 fn writes() -> BoxedStrategy<Vec<Write>> {
@@ -242,6 +249,9 @@ fn memory_op() -> BoxedStrategy<MemoryOp> {
             MemoryOp::Remap { old, old_len, new, new_len, keep_old }
         }),
         (number, number).prop_map(|(start, len)| MemoryOp::Discard { start, len }),
+        number.prop_map(|bytes| MemoryOp::StackLimit { bytes }),
+        (any::<u32>(), number)
+            .prop_map(|(id, len)| { MemoryOp::Resize { object: SharedObject { id, initial: None }, len } }),
     ]
     .boxed()
 }
