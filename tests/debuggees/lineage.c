@@ -224,7 +224,6 @@ static void offers(void) {
     CHECK(prctl(PR_SET_NAME, "lineage of many") == 0 && prctl(PR_GET_NAME, name) == 0 && !strcmp(name, "lineage of many"));
     CHECK(pthread_create(&thread, NULL, named, NULL) == 0 && pthread_join(thread, NULL) == 0);
     int value = -1;
-    CHECK(prctl(PR_GET_PDEATHSIG, &value) == 0 && value == 0);
     CHECK(prctl(PR_SET_DUMPABLE, 0) == 0 && prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
     CHECK(prctl(PR_SET_TIMERSLACK, 1000) == 0 && prctl(PR_GET_TIMERSLACK) == 1000);
     CHECK(prctl(PR_GET_TSC, &value) == 0 && value == PR_TSC_ENABLE);

@@ -1,4 +1,4 @@
-// Locks that have owners: contended, inherited priorities, left behind by threads and processes that end; many short threads.
+// Locks that have owners: contended, inherited priorities, left behind by threads and processes that end.
 #include "check.h"
 #include <linux/futex.h>
 #include <pthread.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { THREADS = 4, ROUNDS = 100, SHORT = 1000 };
+enum { THREADS = 4, ROUNDS = 100 };
 
 static pthread_mutex_t mutex;
 static long guarded;
@@ -206,41 +206,6 @@ static void raw(void) {
     GOOD("raw");
 }
 
-static atomic_int ended;
-static void *brief(void *argument) {
-    ended++;
-    return argument;
-}
-static void short_threads(void) {
-    pthread_attr_t small;
-    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 65536) == 0);
-    CHECK(pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED) == 0);
-    for (int i = 0; i < SHORT; i++) {
-        pthread_t thread;
-        while (pthread_create(&thread, &small, brief, NULL) != 0)
-            sched_yield();
-        if (i % 50 == 49)
-            while (ended <= i)
-                sched_yield();
-    }
-    CHECK(ended == SHORT);
-    GOOD("short threads");
-}
-
-static void *yields(void *argument) {
-    for (int i = 0; i < 400; i++)
-        sched_yield();
-    return argument;
-}
-static void storm(void) {
-    pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++)
-        CHECK(pthread_create(&threads[i], NULL, yields, NULL) == 0);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-    GOOD("storm");
-}
-
 int main(void) {
     contended(PTHREAD_MUTEX_NORMAL, PTHREAD_PRIO_NONE, "normal");
     contended(PTHREAD_MUTEX_RECURSIVE, PTHREAD_PRIO_NONE, "recursive");
@@ -254,7 +219,5 @@ int main(void) {
     across_processes();
     timed();
     raw();
-    short_threads();
-    storm();
     return 0;
 }

@@ -85,7 +85,10 @@ static void two_threads(void) {
 }
 
 // It begins to run when there is generated code already.
+static volatile int is_generated;
 static void *new_thread(void *read) {
+    while (!is_generated)
+        ;
     show("new thread", (reader)read, 20);
     return NULL;
 }
@@ -96,6 +99,7 @@ static void a_new_thread(void) {
     memcpy(page, rdtsc_code, sizeof rdtsc_code);
     CHECK(pthread_create(&other, NULL, new_thread, page) == 0);
     CHECK(mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);
+    is_generated = 1;
     CHECK(pthread_join(other, NULL) == 0);
 }
 

@@ -179,3 +179,141 @@ fn a_timer_interrupts_a_repeated_string_instruction() {
     let scratch = Scratch::new();
     case(compile(&scratch, "repeated.c")).limit_s(20).check();
 }
+
+#[test]
+fn files_that_shrink_under_a_mapping() {
+    check("shrunk.c");
+}
+
+/// Four gigabytes of which little is used leave no trace of that size.
+#[test]
+fn advice_about_memory() {
+    const LIMIT_BYTES: u64 = 64 << 20;
+    let recording = check("advice.c");
+    assert!(recording.size() < LIMIT_BYTES, "{} bytes", recording.size());
+}
+
+#[test]
+fn processes_reach_into_each_other() {
+    check("between.c");
+}
+
+#[test]
+fn locks_with_owners() {
+    check("locks.c");
+}
+
+#[test]
+fn a_thousand_short_threads() {
+    check("short.c");
+}
+
+#[test]
+fn all_signals() {
+    check("realtime.c");
+}
+
+#[test]
+fn handlers_that_repair() {
+    check("repairs.c");
+}
+
+#[test]
+fn own_filters() {
+    check("filters.c");
+}
+
+#[test]
+fn namespaces() {
+    check("namespaces.c");
+}
+
+#[test]
+fn sessions_orphans_stops_and_limits() {
+    check("lineage.c");
+}
+
+#[test]
+fn sockets() {
+    check("sockets.c");
+}
+
+#[test]
+fn data_moved_by_the_kernel() {
+    check("moves.c");
+}
+
+#[test]
+fn files_watched_and_locked_and_terminals() {
+    check("watched.c");
+}
+
+#[test]
+fn random_numbers_and_the_system() {
+    check_varying("chances.c");
+}
+
+/// Tracing is refused, and one line says so.
+#[test]
+fn a_program_that_traces() {
+    let scratch = Scratch::new();
+    let recording = case(compile(&scratch, "traced.c")).check();
+    assert_eq!(recording.recorded.status, 0);
+    let warned = case(compile(&scratch, "traced.c")).with_warnings().record();
+    let text = String::from_utf8_lossy(&warned.recorded.stderr).into_owned();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("ptrace") && text.contains("PTRACE_TRACEME"), "{text}");
+}
+
+/// Each debuggee that ends by itself, and whether its output is the same in each run.
+const ALL: &[(&str, bool)] = &[
+    ("advice.c", true),
+    ("between.c", true),
+    ("bulk.c", true),
+    ("chances.c", false),
+    ("clockids.c", false),
+    ("clocks.c", false),
+    ("clockstorm.c", false),
+    ("deep.c", true),
+    ("execthread.c", true),
+    ("filters.c", true),
+    ("handover.c", true),
+    ("interrupted.c", false),
+    ("jit.c", true),
+    ("killed.c", true),
+    ("leaves.c", true),
+    ("lineage.c", true),
+    ("locks.c", true),
+    ("mappings.c", true),
+    ("moves.c", true),
+    ("namespaces.c", true),
+    ("processes.c", true),
+    ("racy.c", false),
+    ("realtime.c", true),
+    ("refused.c", true),
+    ("repairs.c", true),
+    ("sameregs.c", false),
+    ("short.c", true),
+    ("shrunk.c", true),
+    ("signals.c", true),
+    ("sockets.c", true),
+    ("threads.c", true),
+    ("timestamps.c", false),
+    ("traced.c", true),
+    ("unruly.c", false),
+    ("vectors.c", true),
+    ("waits.c", true),
+    ("watched.c", true),
+];
+
+/// All that holds with the agent holds without it.
+#[test]
+fn without_the_agent() {
+    let scratch = Scratch::new();
+    for (source, same) in ALL {
+        eprintln!("{source} without the agent");
+        let case = case(compile(&scratch, source)).without_agent();
+        drop(if *same { case.check_replay() } else { case.output_varies().check_replay() });
+    }
+    case(compile(&scratch, "cores.c")).all_cores().without_agent().check_replay();
+}

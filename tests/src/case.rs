@@ -27,6 +27,8 @@ pub struct Case {
     same_output: bool,
     snapshots: bool,
     chaos_seed: Option<u64>,
+    without_agent: bool,
+    with_warnings: bool,
     limit: Duration,
 }
 
@@ -51,6 +53,8 @@ impl Case {
             same_output: true,
             snapshots: false,
             chaos_seed: None,
+            without_agent: false,
+            with_warnings: false,
             limit: LIMIT,
         }
     }
@@ -104,6 +108,20 @@ impl Case {
         self
     }
 
+    /// Records without the agent: every system call stops the program.
+    #[must_use]
+    pub fn without_agent(mut self) -> Case {
+        self.without_agent = true;
+        self
+    }
+
+    /// Lets the recorder's warnings go to the standard error.
+    #[must_use]
+    pub fn with_warnings(mut self) -> Case {
+        self.with_warnings = true;
+        self
+    }
+
     /// Sets the time-out of each phase.
     #[must_use]
     pub fn limit_s(mut self, seconds: u64) -> Case {
@@ -121,6 +139,18 @@ impl Case {
         recording.compare(&bare);
         recording.replay();
         recording.walk();
+        recording
+    }
+
+    /// The same without the breakpoint: bare and recorded agree, and the replay reproduces it.
+    ///
+    /// # Panics
+    /// When something disagrees.
+    pub fn check_replay(self) -> Recording {
+        let bare = self.bare();
+        let recording = self.record();
+        recording.compare(&bare);
+        recording.replay();
         recording
     }
 
@@ -147,6 +177,12 @@ impl Case {
         }
         if self.snapshots {
             command.env("VDBG_SNAPSHOTS_US", "5000");
+        }
+        if self.without_agent {
+            command.env("VDBG_NO_AGENT", "1");
+        }
+        if self.with_warnings {
+            command.env("VDBG_WARNINGS", "1");
         }
         let mut recorded = self.run(&mut command, &scratch, core());
         let recording = |recorded| Recording { case: self, scratch, recorded };
@@ -183,6 +219,22 @@ impl Recording {
     /// The trace.
     pub fn trace(&self) -> PathBuf {
         self.scratch.path("trace")
+    }
+
+    /// How many bytes the trace takes on the disk, with the files that are kept in it.
+    ///
+    /// # Panics
+    /// When it cannot be looked at.
+    pub fn size(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        const BLOCK_BYTES: u64 = 512;
+        let entries = |path: &Path| std::fs::read_dir(path).expect("a readable directory");
+        let size = |entry: std::io::Result<std::fs::DirEntry>| {
+            let meta = entry.and_then(|entry| entry.metadata()).expect("a readable entry");
+            if meta.is_file() { meta.blocks() * BLOCK_BYTES } else { 0 }
+        };
+        let trace = self.trace();
+        entries(&trace).map(size).sum::<u64>() + entries(&trace.join("files")).map(size).sum::<u64>()
     }
 
     /// How many events of each kind the trace has.

@@ -69,6 +69,7 @@ struct call {
 #define F_GETFL 3
 #define O_NONBLOCK 04000
 #define MSG_DONTWAIT 0x40
+#define MSG_WAITALL 0x100
 #define POLLIN 1
 #define POLLOUT 4
 #define PIPE_BUF 4096
@@ -277,7 +278,12 @@ static enum way way_of(const struct request *request, u64 *flags)
 		class = class_of(request, argument(request, 0));
 		if (class & CLASS_SPECIAL || argument(request, 4) || argument(request, 5))
 			return REFUSED;
-		return argument(request, 3) & MSG_DONTWAIT ? HOLDING : way_of_transfer(request, POLLIN);
+		if (argument(request, 3) & MSG_DONTWAIT)
+			return HOLDING;
+		/* That there is something does not mean that there is enough. */
+		if (argument(request, 3) & MSG_WAITALL)
+			return way_of_waiting(CONTROL->alone);
+		return way_of_transfer(request, POLLIN);
 	case OPEN:
 		return open_flags(request) & O_TRUNC && (CONTROL->shared_files || has_contents(request)) ? REFUSED : HOLDING;
 	case FCNTL:

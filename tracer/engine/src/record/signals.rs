@@ -226,6 +226,17 @@ impl Recorder {
         self.deliver(thread, entry, info, SignalPoint::SyscallEntry)
     }
 
+    /// Delivers a signal that was kept back to a thread at the exit of a call.
+    pub(super) fn deliver_behind_call(&mut self, thread: i32, info: SignalInfo) -> Result<Next, TracerError> {
+        let signal = info.signal();
+        if let Some(other) = self.resume_until(thread, signal, |stop| stop == Wait::Signal(signal))? {
+            return Ok(other);
+        }
+        ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
+        let registers = self.registers(thread)?;
+        self.deliver(thread, &registers, info, SignalPoint::Here)
+    }
+
     /// Resumes with `signal` and waits for the stop that is wanted. Signals that come first are kept back. `Some` when
     /// something else came, which has been dealt with.
     pub(super) fn resume_until(

@@ -284,6 +284,12 @@ impl Recorder {
         self.hook_new(thread)?;
         self.hook_site(thread, &entry)?;
         self.show_next(thread)?;
+        if matches!(entry.orig_rax as i64, libc::SYS_rt_sigprocmask | libc::SYS_rt_sigreturn)
+            && let Some(info) = self.deliverable(thread)?
+        {
+            // It was blocked until now, and comes before anything else.
+            return self.deliver_behind_call(thread, info);
+        }
         Ok(Next::Resume(0))
     }
 
