@@ -99,23 +99,32 @@ static void daemons(void) {
     GOOD("daemons");
 }
 
+static volatile int is_over;
+static void over(int number) { (void)number, is_over = 1; }
 static void *sleeps(void *argument) {
-    struct timespec left = {0, 30000000};
-    while (nanosleep(&left, &left) != 0)
-        CHECK(errno == EINTR);
+    while (!is_over) {
+        struct timespec left = {0, 20000000};
+        while (nanosleep(&left, &left) != 0)
+            CHECK(errno == EINTR);
+    }
     return argument;
 }
 // Stopped and continued: while it sleeps (and the sleep goes on), computes, has threads, waits for a child.
 static void stops(void) {
+    int ends[2];
+    char byte;
+    CHECK(pipe(ends) == 0);
     for (int round = 0; round < 4; round++) {
         pid_t child = fork();
         if (child == 0) {
             pthread_t thread;
             signal(SIGCONT, round % 2 ? count : SIG_DFL);
+            signal(SIGUSR2, over);
             if (round >= 2)
                 CHECK(pthread_create(&thread, NULL, sleeps, NULL) == 0);
+            CHECK(write(ends[1], "x", 1) == 1);
             if (round == 1)
-                for (volatile long i = 0; i < 30000000; i++)
+                while (!is_over)
                     ;
             else
                 sleeps(NULL);
@@ -123,14 +132,15 @@ static void stops(void) {
                 CHECK(pthread_join(thread, NULL) == 0);
             _exit(10 + round);
         }
-        usleep(4000);
+        CHECK(read(ends[0], &byte, 1) == 1);
+        usleep(2000);
         for (int i = 0; i < 3; i++) {
             CHECK(kill(child, i ? SIGSTOP : SIGTSTP) == 0);
             int status = status_of(child, WUNTRACED);
             CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == (i ? SIGSTOP : SIGTSTP));
             CHECK(kill(child, SIGCONT) == 0 && WIFCONTINUED(status_of(child, WCONTINUED)));
         }
-        CHECK(ended(child) == 10 + round);
+        CHECK(kill(child, SIGUSR2) == 0 && ended(child) == 10 + round);
     }
     // Killed while it is stopped, and one that stops itself.
     pid_t child = fork();
