@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 use trace::{
-    DataRef, Effect, Event, EventKind, Fingerprint, Header, Image, InstructionKind, LineHash, Machine,
-    Mapping, MemoryOp, Outcome, Registers, SharedObject, SignalPoint, Source, SpaceId, StoredFile,
+    Change, DataRef, Effect, Event, EventKind, Fingerprint, Header, Image, InstructionKind, LineHash,
+    Machine, Mapping, MemoryOp, Outcome, Registers, SharedObject, SignalPoint, Source, SpaceId, StoredFile,
     TRACE_VERSION, ThreadId, ThreadStart, Write, Writer,
 };
 
