@@ -244,7 +244,7 @@ impl Recording {
     pub fn events(&self) -> BTreeMap<&'static str, u64> {
         let reader = trace::Reader::open(&self.trace()).expect("a readable trace");
         let mut counts = BTreeMap::new();
-        for number in 0..reader.len() {
+        for number in reader.first()..reader.len() {
             *counts.entry(reader.event(number).expect("a readable event").kind.label()).or_default() += 1;
         }
         counts

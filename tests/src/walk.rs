@@ -86,7 +86,7 @@ struct Site {
 fn site(session: &Session) -> Result<Option<Site>, TracerError> {
     let trace = session.trace();
     let mut sites: HashMap<(SpaceId, u64), (u64, u64)> = HashMap::new();
-    for number in 0..trace.len() {
+    for number in trace.first()..trace.len() {
         let event = trace.event(number)?;
         if matches!(event.kind, EventKind::Syscall { .. }) && returns(event.registers.orig_rax) {
             let site = sites.entry((event.space, event.registers.rip)).or_insert((0, number));

@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Record(Record),
     /// End a recording that is being made: a program that was attached to goes on
     Stop(Stop),
+    /// Save what a recording with --ring has now as a recording of its own; it goes on
+    Save(Stop),
     /// Walk through a recording, forwards and backwards
     Replay(Replay),
     /// List the recordings
@@ -55,6 +57,9 @@ pub(crate) struct Record {
     /// Make the random choices of an earlier recording again (`vdbg info` shows its seed); implies --chaos
     #[arg(long, value_name = "SEED")]
     pub(crate) chaos_seed: Option<u64>,
+    /// Keep only the newest part: about so much (256M, 1G), from one snapshot on; for recordings that run for days
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) ring: Option<u64>,
     /// End the recording after a time (10s, 500ms, 2m), or when the program has got a signal (SIGUSR1)
     #[arg(long, value_name = "TIME|SIGNAL", value_parser = stop_after)]
     pub(crate) stop_after: Option<StopAfter>,
@@ -73,6 +78,23 @@ pub(crate) struct Stop {
     /// The recording [default: the latest]
     #[arg(value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// Reads a number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_end_matches(['b', 'B']).trim_end_matches('i');
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(format!("{unit} is no unit of size: K, M and G are")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{text} is no size: say 256M or 1G"))?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too much"))?;
+    if bytes < 1 << 20 { Err("less than 1M cannot hold a snapshot".into()) } else { Ok(bytes) }
 }
 
 /// Reads a time or the name of a signal.

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Record(options) => record::record(&options),
         Verb::Stop(options) => record::stop(&options),
+        Verb::Save(options) => record::save(&options),
         Verb::Replay(options) => replay::replay(&options),
         Verb::Ls(options) => traces::list(options.json),
         Verb::Info(options) => traces::info(&options),

@@ -19,6 +19,7 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     let recorded = tracer::record(&RecordOptions {
         attach: options.pid,
         stop_after: options.stop_after,
+        ring: options.ring,
         chaos_seed: options.chaos_seed.or_else(|| options.chaos.then(random_seed)),
         program,
         arguments,
@@ -48,6 +49,15 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     // A process that goes on has no status yet.
     let left = options.pid.is_some() && recorded.stopped_early;
     Ok(if left { ExitCode::SUCCESS } else { exit_code(recorded.status) })
+}
+
+pub(crate) fn save(options: &cli::Stop) -> anyhow::Result<ExitCode> {
+    let directory = trace::resolve(options.directory.as_deref())?;
+    let Some(saved) = tracer::save(&directory)? else {
+        anyhow::bail!("nobody is recording {}; `vdbg ls` lists the recordings", directory.display());
+    };
+    out::write(&format!("{}\n", saved.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn stop(options: &cli::Stop) -> anyhow::Result<ExitCode> {

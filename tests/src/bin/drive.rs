@@ -137,7 +137,7 @@ fn hashes(directory: &Path) -> Result<()> {
 
 fn dump(directory: &Path) -> Result<()> {
     let trace = trace::Reader::open(directory)?;
-    for number in 0..trace.len() {
+    for number in trace.first()..trace.len() {
         let event = trace.event(number)?;
         let (registers, mut kind) = (event.registers, format!("{:x?}", event.kind));
         kind.truncate(400);

@@ -15,7 +15,7 @@ mod vdso;
 
 use std::path::PathBuf;
 
-pub use record::{RecordOptions, Recorded, StopAfter, record, stop};
+pub use record::{RecordOptions, Recorded, StopAfter, record, save, stop};
 pub use replay::*;
 
 /// What can go wrong while recording or replaying. Every message says what to try next, where something can be done.

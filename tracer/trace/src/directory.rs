@@ -157,7 +157,7 @@ pub fn remove(path: &Path) -> Result<(), TraceError> {
     Ok(())
 }
 
-fn make(path: &Path) -> Result<(), TraceError> {
+pub(crate) fn make(path: &Path) -> Result<(), TraceError> {
     if path.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `header.json` | format version, machine facts, command line ([`Header`]) |
 //! | `events` | blocks of encoded [`Event`]s |
+//! | `events.N`, `data.N` | the same from a later snapshot on, in a trace that keeps its newest part only |
 //! | `data` | blocks of the bytes that events refer to by [`DataRef`] |
 //! | `snapshots` | where in the events snapshots are, a line each ([`SnapshotPlace`]) |
 //! | `files/` | the mapped files, as they were when they were mapped ([`FileStore`]) |
@@ -22,6 +23,7 @@ mod event;
 mod header;
 mod reader;
 mod registers;
+mod segment;
 mod snapshot;
 mod store;
 mod writer;
@@ -83,8 +85,8 @@ pub enum TraceError {
         /// What was found.
         what: String,
     },
-    /// An event number past the end.
-    #[error("event {0} is past the end of the trace")]
+    /// An event number past the end, or before the first that was kept.
+    #[error("event {0} is not in the trace")]
     NoSuchEvent(u64),
 }
 

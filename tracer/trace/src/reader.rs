@@ -14,6 +14,7 @@ use crate::calls::{self, Calls, CallsRun};
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
 use crate::snapshot::{SnapshotPlace, State};
+use crate::segment;
 use crate::{End, Header, TRACE_VERSION, TraceError, io};
 
 /// How many unpacked blocks of each file are kept.
@@ -100,8 +101,8 @@ impl Reader {
         let end = std::fs::read(directory.join("end.json"))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        let (events, events_damage) = BlockFile::open(directory.join("events"), |h| u64::from(h.count))?;
-        let (data, data_damage) = BlockFile::open(directory.join("data"), |h| u64::from(h.raw_len))?;
+        let (events, events_damage) = BlockFile::open(directory, "events", |h| u64::from(h.count))?;
+        let (data, data_damage) = BlockFile::open(directory, "data", |h| u64::from(h.raw_len))?;
         let mut reader = Reader {
             directory: directory.to_owned(),
             header,
@@ -115,7 +116,8 @@ impl Reader {
         reader.check_blocks()?;
         reader.check_lengths();
         reader.cut_to_good_prefix()?;
-        reader.snapshots.retain(|place| place.event < reader.count);
+        let first = reader.first();
+        reader.snapshots.retain(|place| (first..reader.count).contains(&place.event));
         if reader.end.is_none() && reader.damage.as_ref().is_some_and(|damage| damage.what == CUT_OFF) {
             // That is how a recorder leaves it that is killed while it writes.
             reader.damage = None;
@@ -138,14 +140,19 @@ impl Reader {
         &self.directory
     }
 
-    /// Number of events that can be replayed.
+    /// Number of the event behind the last that can be replayed.
     pub fn len(&self) -> u64 {
         self.count
     }
 
+    /// Number of the first event that is there: not 0 where only the newest part was kept.
+    pub fn first(&self) -> u64 {
+        self.events.blocks.first().map_or(0, |block| block.header.first)
+    }
+
     /// Nothing can be replayed.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count <= self.first()
     }
 
     /// What is wrong with the files, if the good prefix is not all.
@@ -158,7 +165,7 @@ impl Reader {
     /// # Errors
     /// When there is none, or its block is damaged.
     pub fn event(&self, number: u64) -> Result<Event, TraceError> {
-        if number >= self.count {
+        if number >= self.count || number < self.first() {
             return Err(TraceError::NoSuchEvent(number));
         }
         let (index, first) = self.events.block_of(number).ok_or(TraceError::NoSuchEvent(number))?;
@@ -248,11 +255,11 @@ impl Reader {
 
     /// Drops everything from the first block on whose checksum does not agree.
     fn check_blocks(&mut self) -> Result<(), TraceError> {
-        if let Some(what) = self.events.cut_at_bad_block(|h| u64::from(h.count))? {
+        if let Some(what) = self.events.cut_at_bad_block()? {
             self.damage.get_or_insert(Damage { path: self.events.path.clone(), what });
             self.count = self.events.len;
         }
-        if let Some(what) = self.data.cut_at_bad_block(|h| u64::from(h.raw_len))? {
+        if let Some(what) = self.data.cut_at_bad_block()? {
             self.damage.get_or_insert(Damage { path: self.data.path.clone(), what });
         }
         Ok(())
@@ -365,6 +372,8 @@ fn decode_events(raw: Vec<u8>, header: &BlockHeader) -> Option<EventBlock> {
 
 #[derive(Clone, Copy)]
 struct Block {
+    /// Which of the files it is in.
+    file: usize,
     /// Position of the block header in the file.
     at: u64,
     header: BlockHeader,
@@ -372,38 +381,72 @@ struct Block {
 
 type Cache<T> = std::sync::Mutex<VecDeque<(usize, Arc<T>)>>;
 
-/// One file of blocks with its index.
+/// One stream of blocks, in one file or several segments, with its index.
 struct BlockFile<T> {
+    /// The first file, which stands for all of them in messages.
     path: PathBuf,
-    file: File,
+    files: Vec<File>,
     blocks: Vec<Block>,
-    /// Number of events, or of bytes of data.
+    /// Number of the event, or offset of the byte of data, behind the last.
     len: u64,
     cache: Cache<T>,
 }
 
 impl<T> BlockFile<T> {
     fn open(
-        path: PathBuf,
+        directory: &Path,
+        stream: &str,
         extent: impl Fn(&BlockHeader) -> u64,
     ) -> Result<(BlockFile<T>, Option<Damage>), TraceError> {
-        let file = io("open", &path, File::open(&path))?;
-        let size = io("read", &path, file.metadata())?.len();
-        let (mut blocks, mut at, mut len, mut damage) = (Vec::new(), 0u64, 0u64, None);
+        let numbers = segment::numbers(directory);
+        let first = segment::path(directory, stream, numbers.first().copied().unwrap_or(0));
+        let mut all = BlockFile { path: first, files: Vec::new(), blocks: Vec::new(), len: 0, cache: Cache::default() };
+        let mut damage = None;
+        // Without any, the message names the usual one.
+        let numbers = if numbers.is_empty() { vec![0] } else { numbers };
+        for number in numbers {
+            let path = segment::path(directory, stream, number);
+            // The last segment may have been begun by a recorder that was killed right then.
+            if !all.files.is_empty() && !path.exists() {
+                break;
+            }
+            let what = all.add(&path, number > 0 && all.files.is_empty(), &extent)?;
+            if let Some(what) = what {
+                damage = Some(Damage { path, what: what.into() });
+                break;
+            }
+        }
+        Ok((all, damage))
+    }
+
+    /// Adds the blocks of a file; says what is wrong with it. Where earlier segments are gone, the first block says where it
+    /// begins.
+    fn add(
+        &mut self,
+        path: &Path,
+        begins_anywhere: bool,
+        extent: impl Fn(&BlockHeader) -> u64,
+    ) -> Result<Option<&'static str>, TraceError> {
+        let file = io("open", path, File::open(path))?;
+        let size = io("read", path, file.metadata())?.len();
+        let mut at = 0;
+        let mut wrong = None;
         while at < size {
-            match read_block_header(&file, at, size, len) {
+            let expected = (!begins_anywhere || at > 0).then_some(self.len);
+            match read_block_header(&file, at, size, expected) {
                 Ok(header) => {
-                    blocks.push(Block { at, header });
-                    len += extent(&header);
+                    self.blocks.push(Block { file: self.files.len(), at, header });
+                    self.len = header.first + extent(&header);
                     at += HEADER_BYTES as u64 + u64::from(header.packed_len);
                 }
                 Err(what) => {
-                    damage = Some(Damage { path: path.clone(), what: what.into() });
+                    wrong = Some(what);
                     break;
                 }
             }
         }
-        Ok((BlockFile { path, file, blocks, len, cache: Cache::default() }, damage))
+        self.files.push(file);
+        Ok(wrong)
     }
 
     /// The block that holds this event number or data offset, and where it starts.
@@ -424,8 +467,8 @@ impl<T> BlockFile<T> {
             cache.push_front(entry);
             return Ok(block);
         }
-        let Block { at, header } = self.blocks[index];
-        let raw = self.unpack(at, &header)?;
+        let raw = self.unpack(&self.blocks[index])?;
+        let header = self.blocks[index].header;
         let block =
             decode(raw, &header).ok_or_else(|| self.corrupt("a block holds something else than events"))?;
         let block = Arc::new(block);
@@ -437,28 +480,29 @@ impl<T> BlockFile<T> {
     /// Reads through the whole file once; the sum is computed at memory speed.
     fn cut_at_bad_block(
         &mut self,
-        extent: impl Fn(&BlockHeader) -> u64,
     ) -> Result<Option<String>, TraceError> {
         let mut packed = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
             let mut head = [0; HEADER_BYTES];
-            io("read", &self.path, self.file.read_exact_at(&mut head, block.at))?;
+            let file = &self.files[block.file];
+            io("read", &self.path, file.read_exact_at(&mut head, block.at))?;
             packed.resize(block.header.packed_len as usize, 0);
-            io("read", &self.path, self.file.read_exact_at(&mut packed, block.at + HEADER_BYTES as u64))?;
+            io("read", &self.path, file.read_exact_at(&mut packed, block.at + HEADER_BYTES as u64))?;
             if let Err(what) = block::check_sum(&head, &packed) {
+                self.len = block.header.first;
                 self.blocks.truncate(index);
-                self.len = self.blocks.iter().map(|block| extent(&block.header)).sum();
                 return Ok(Some(what.into()));
             }
         }
         Ok(None)
     }
 
-    fn unpack(&self, at: u64, header: &BlockHeader) -> Result<Vec<u8>, TraceError> {
+    fn unpack(&self, block: &Block) -> Result<Vec<u8>, TraceError> {
+        let (file, header) = (&self.files[block.file], &block.header);
         let mut head = [0; HEADER_BYTES];
-        io("read", &self.path, self.file.read_exact_at(&mut head, at))?;
+        io("read", &self.path, file.read_exact_at(&mut head, block.at))?;
         let mut packed = vec![0; header.packed_len as usize];
-        io("read", &self.path, self.file.read_exact_at(&mut packed, at + HEADER_BYTES as u64))?;
+        io("read", &self.path, file.read_exact_at(&mut packed, block.at + HEADER_BYTES as u64))?;
         block::decode_body(&head, header, &packed).map_err(|what| self.corrupt(what))
     }
 
@@ -470,11 +514,16 @@ impl<T> BlockFile<T> {
 /// A file ends within a block.
 const CUT_OFF: &str = "the last block is cut off";
 
-fn read_block_header(file: &File, at: u64, size: u64, expected: u64) -> Result<BlockHeader, &'static str> {
+fn read_block_header(
+    file: &File,
+    at: u64,
+    size: u64,
+    expected: Option<u64>,
+) -> Result<BlockHeader, &'static str> {
     let mut head = [0; HEADER_BYTES];
     file.read_exact_at(&mut head, at).map_err(|_| CUT_OFF)?;
     let header = block::decode_header(&head)?;
-    if header.first != expected {
+    if expected.is_some_and(|expected| header.first != expected) {
         return Err("a block is missing or out of order");
     }
     if at + HEADER_BYTES as u64 + u64::from(header.packed_len) > size {

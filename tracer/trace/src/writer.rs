@@ -2,10 +2,11 @@
 //! compression is off the critical path. What has waited for [`FLUSH_INTERVAL`] is written even if its block is not
 //! full, so that a killed recorder loses little.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use crate::event::{DataRef, Event, ThreadId};
 use crate::reader::WireEvent;
 use crate::registers::Registers;
 use crate::snapshot::SnapshotPlace;
+use crate::{directory, segment};
 use crate::{End, Header, TraceError, io};
 
 /// The longest time that anything stays unwritten.
@@ -47,6 +49,8 @@ enum Message {
     Data(Vec<u8>),
     Calls(Box<CallsContext>, Vec<u8>, u64),
     Snapshot(SnapshotPlace),
+    BeginSegment,
+    Save(PathBuf, Box<End>),
     Flush,
 }
 
@@ -88,12 +92,16 @@ impl Queue {
         {
             backlog = self.room.wait(backlog).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        let urgent = matches!(message, Message::Flush);
+        let urgent = matches!(message, Message::Flush | Message::Save(..));
         let was_enough = backlog.is_enough();
         backlog.bytes += match &message {
             Message::Data(bytes) => bytes.len(),
             Message::Calls(_, bytes, _) => bytes.len(),
-            Message::Event(_) | Message::Snapshot(_) | Message::Flush => 0,
+            Message::Event(_)
+            | Message::Snapshot(_)
+            | Message::BeginSegment
+            | Message::Save(..)
+            | Message::Flush => 0,
         };
         backlog.messages.push(message);
         if urgent || !was_enough && backlog.is_enough() {
@@ -146,20 +154,31 @@ pub struct Writer {
     events: u64,
     data_len: u64,
     finished: bool,
+    /// Bytes in the files of the last segment.
+    segment_bytes: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Starts a trace in an existing, empty directory.
+    /// Starts a trace in an existing, empty directory. With `ring`, segments are removed when all together have more bytes.
     ///
     /// # Errors
     /// When a file cannot be created.
-    pub fn create(directory: &Path, header: &Header) -> Result<Writer, TraceError> {
+    pub fn create(directory: &Path, header: &Header, ring: Option<u64>) -> Result<Writer, TraceError> {
         write_json(&directory.join("header.json"), header)?;
         let events = Stream::create(directory.join("events"))?;
         let data = Stream::create(directory.join("data"))?;
         let queue = Arc::new(Queue::default());
-        let snapshots = directory.join("snapshots");
-        let worker = Worker { events, data, registers: HashMap::new(), snapshots };
+        let segment_bytes = Arc::new(AtomicU64::new(0));
+        let worker = Worker {
+            events,
+            data,
+            registers: HashMap::new(),
+            directory: directory.to_owned(),
+            ring,
+            segment: 0,
+            complete: VecDeque::new(),
+            segment_bytes: Arc::clone(&segment_bytes),
+        };
         let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("trace-writer".into())
@@ -170,7 +189,7 @@ impl Writer {
                 source,
             })?;
         let directory = directory.to_owned();
-        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0, finished: false })
+        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0, finished: false, segment_bytes })
     }
 
     /// An empty buffer for [`Writer::calls`], which may have room from an earlier call.
@@ -247,6 +266,38 @@ impl Writer {
         self.send(Message::Snapshot(SnapshotPlace { event: self.events - 1, time_ns }))
     }
 
+    /// Bytes on disk since the last segment began, about.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Begins a segment with the snapshot that comes next. What comes from now on refers to nothing before.
+    ///
+    /// # Errors
+    /// As [`Writer::data`].
+    pub fn begin_segment(&mut self) -> Result<(), TraceError> {
+        self.send(Message::BeginSegment)
+    }
+
+    /// Makes a trace of its own of all that is there, in a new directory; it gets there soon.
+    ///
+    /// # Errors
+    /// As [`Writer::data`].
+    pub fn save(&mut self, target: PathBuf, duration_ns: u64) -> Result<(), TraceError> {
+        let end = self.end(None, duration_ns);
+        self.send(Message::Save(target, Box::new(end)))
+    }
+
+    fn end(&self, status: Option<i32>, duration_ns: u64) -> End {
+        End {
+            events: self.events,
+            data_len: self.data_len,
+            status: status.unwrap_or(0),
+            running: status.is_none(),
+            duration_ns,
+        }
+    }
+
     /// Asks for everything so far to be written soon.
     ///
     /// # Errors
@@ -255,7 +306,8 @@ impl Writer {
         self.send(Message::Flush)
     }
 
-    /// Writes what is left and closes the trace; `status` is that of the first process, if it has ended. What is appended afterwards is lost.
+    /// Writes what is left and closes the trace; `status` is that of the first process, if it has
+    /// ended. What is appended afterwards is lost.
     ///
     /// # Errors
     /// When something could not be written; what was written before replays.
@@ -264,16 +316,7 @@ impl Writer {
             return Ok(());
         }
         self.close()?;
-        write_json(
-            &self.directory.join("end.json"),
-            &End {
-                events: self.events,
-                data_len: self.data_len,
-                status: status.unwrap_or(0),
-                running: status.is_none(),
-                duration_ns,
-            },
-        )
+        write_json(&self.directory.join("end.json"), &self.end(status, duration_ns))
     }
 
     fn send(&mut self, message: Message) -> Result<(), TraceError> {
@@ -323,13 +366,22 @@ struct Stream {
     first: u64,
     count: u32,
     since: Instant,
+    /// Bytes in the file.
+    written: u64,
 }
 
 impl Stream {
     fn create(path: PathBuf) -> Result<Stream, TraceError> {
         let file = io("create", &path, File::create_new(&path))?;
         let packer = io("prepare compression for", &path, Packer::new(LEVEL))?;
-        Ok(Stream { path, file, packer, raw: Vec::new(), first: 0, count: 0, since: Instant::now() })
+        Ok(Stream { path, file, packer, raw: Vec::new(), first: 0, count: 0, since: Instant::now(), written: 0 })
+    }
+
+    /// Goes on in another file; everything has been written.
+    fn go_on_in(&mut self, path: PathBuf) -> Result<(), TraceError> {
+        self.file = io("create", &path, File::create_new(&path))?;
+        (self.path, self.written) = (path, 0);
+        Ok(())
     }
 
     fn set_level(&mut self, level: i32) -> Result<(), TraceError> {
@@ -352,6 +404,7 @@ impl Stream {
         let packed = self.packer.pack(false, self.first, self.count, &self.raw);
         let packed = io("compress", &self.path, packed)?;
         io("write", &self.path, self.file.write_all(packed))?;
+        self.written += packed.len() as u64;
         self.first += advance;
         self.count = 0;
         self.raw.clear();
@@ -365,6 +418,7 @@ impl Stream {
         let packed = self.packer.pack(true, self.first, count as u32, raw);
         let packed = io("compress", &self.path, packed)?;
         io("write", &self.path, self.file.write_all(packed))?;
+        self.written += packed.len() as u64;
         self.first += count;
         Ok(())
     }
@@ -385,8 +439,14 @@ struct Worker {
     data: Stream,
     /// The last registers of each thread in the current block of events.
     registers: HashMap<ThreadId, Registers>,
-    /// The file that says where snapshots are.
-    snapshots: PathBuf,
+    directory: PathBuf,
+    /// How many bytes all segments may have together.
+    ring: Option<u64>,
+    /// Number of the segment that is written.
+    segment: u64,
+    /// Those before it: number and bytes.
+    complete: VecDeque<(u64, u64)>,
+    segment_bytes: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -406,6 +466,8 @@ impl Worker {
                         queue.recycle(bytes);
                     }
                     Message::Snapshot(place) => self.snapshot(&place)?,
+                    Message::BeginSegment => self.begin_segment()?,
+                    Message::Save(target, end) => self.save(&target, &end)?,
                     Message::Flush => self.flush()?,
                 }
             }
@@ -456,8 +518,68 @@ impl Worker {
         self.flush()?;
         let mut line = serde_json::to_vec(place).expect("it has only plain values");
         line.push(b'\n');
-        let file = File::options().append(true).create(true).open(&self.snapshots);
-        io("write", &self.snapshots, file.and_then(|mut file| file.write_all(&line)))
+        let path = self.directory.join("snapshots");
+        let file = File::options().append(true).create(true).open(&path);
+        io("write", &path, file.and_then(|mut file| file.write_all(&line)))
+    }
+
+    /// Goes on in new files, and removes the oldest ones when there are too many bytes in all. One complete segment stays in
+    /// any case.
+    fn begin_segment(&mut self) -> Result<(), TraceError> {
+        self.flush()?;
+        self.complete.push_back((self.segment, self.events.written + self.data.written));
+        self.segment += 1;
+        self.events.go_on_in(segment::path(&self.directory, "events", self.segment))?;
+        self.data.go_on_in(segment::path(&self.directory, "data", self.segment))?;
+        let Some(ring) = self.ring else { return Ok(()) };
+        while self.complete.len() > 1 && self.complete.iter().map(|(_, bytes)| bytes).sum::<u64>() > ring {
+            let Some((oldest, _)) = self.complete.pop_front() else { break };
+            for stream in ["events", "data"] {
+                let path = segment::path(&self.directory, stream, oldest);
+                io("remove", &path, std::fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a trace of all that is there. Complete segments never change, so they are shared.
+    fn save(&mut self, target: &Path, end: &End) -> Result<(), TraceError> {
+        self.flush()?;
+        // Nobody is to see half a trace.
+        let making = target.with_extension("making");
+        directory::make(&making)?;
+        let files = making.join("files");
+        io("create", &files, std::fs::create_dir(&files))?;
+        let entries = |path: &Path| -> Result<Vec<PathBuf>, TraceError> {
+            let entries = io("read", path, std::fs::read_dir(path))?;
+            Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        };
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+        for file in entries(&self.directory.join("files"))? {
+            let copy = files.join(name(&file));
+            let shared = std::fs::hard_link(&file, &copy);
+            io("share", &copy, shared.or_else(|_| std::fs::copy(&file, &copy).map(drop)))?;
+        }
+        for number in self.complete.iter().map(|(number, _)| *number).chain([self.segment]) {
+            for stream in ["events", "data"] {
+                let path = segment::path(&self.directory, stream, number);
+                let copy = making.join(name(&path));
+                let shared = if number == self.segment {
+                    std::fs::copy(&path, &copy).map(drop)
+                } else {
+                    std::fs::hard_link(&path, &copy)
+                };
+                io("save", &copy, shared)?;
+            }
+        }
+        for file in ["header.json", "snapshots"].map(|file| self.directory.join(file)) {
+            if file.exists() {
+                let copy = making.join(name(&file));
+                io("save", &copy, std::fs::copy(&file, &copy))?;
+            }
+        }
+        write_json(&making.join("end.json"), end)?;
+        io("save", target, std::fs::rename(&making, target))
     }
 
     fn flush_data(&mut self) -> Result<(), TraceError> {
@@ -468,7 +590,9 @@ impl Worker {
     fn flush(&mut self) -> Result<(), TraceError> {
         self.flush_data()?;
         self.registers.clear();
-        self.events.flush(u64::from(self.events.count))
+        self.events.flush(u64::from(self.events.count))?;
+        self.segment_bytes.store(self.events.written + self.data.written, Ordering::Relaxed);
+        Ok(())
     }
 }
 

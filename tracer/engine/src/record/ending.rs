@@ -3,12 +3,13 @@
 //! A process that was attached to is left running. One that was launched cannot be left, since its safety net needs a
 //! tracer (DESIGN.md §3.4): it goes on under the recorder, which writes nothing any more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use trace::EventKind;
+use trace::{Event, EventKind, Outcome};
 
 use super::Recorder;
+use super::agent::Agent;
 use super::task::{Phase, Status};
 use crate::TracerError;
 use crate::sys::{process, signal};
@@ -41,11 +42,36 @@ pub fn stop(directory: &Path) -> Result<bool, TracerError> {
     Ok(true)
 }
 
+/// Asks the recorder of a ring to save what it has as a trace of its own, waits for it, and returns where it is. `None` when
+/// nobody is recording.
+///
+/// # Errors
+/// When the recorder cannot be asked, or does not save it in time, for instance because it keeps no ring.
+pub fn save(directory: &Path) -> Result<Option<PathBuf>, TracerError> {
+    /// How long the recorder may take.
+    const WAIT_MAX: Duration = Duration::from_secs(10);
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let saved = |number: u32| directory.with_file_name(format!("{name}-saved-{number}"));
+    let Some(recorder) = trace::recorder_of(directory) else { return Ok(None) };
+    let next = (1..).map(saved).find(|path| !path.exists()).expect("numbers do not end");
+    signal::ask_to_save(recorder).map_err(TracerError::system("ask the recorder to save"))?;
+    let since = Instant::now();
+    while !next.exists() {
+        if since.elapsed() > WAIT_MAX {
+            return Err(TracerError::Stuck("the recorder, asked to save (does it record with --ring?),"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(Some(next))
+}
+
 /// What is known about the end of a recording.
 pub(super) struct Ending {
     at: Option<Instant>,
     on_signal: Option<i32>,
     signalled: bool,
+    /// A process has crashed since the last copy of the ring was made.
+    crashed: Option<i32>,
     /// The trace is closed; what happens now is not recorded.
     pub(super) over: bool,
 }
@@ -57,7 +83,7 @@ impl Ending {
             Some(StopAfter::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
-        Ending { at, on_signal, signalled: false, over: false }
+        Ending { at, on_signal, signalled: false, crashed: None, over: false }
     }
 
     /// It is time to end.
@@ -72,9 +98,22 @@ impl Ending {
     }
 
     /// Looks at what has been recorded.
-    pub(super) fn look_at(&mut self, kind: &EventKind) {
-        if let EventKind::Signal { signal, .. } = kind {
+    pub(super) fn look_at(&mut self, event: &Event) {
+        /// Those that say that a program is wrong (signal(7): action "Core").
+        const CRASHES: [i32; 7] = [
+            libc::SIGSEGV,
+            libc::SIGABRT,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGILL,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+        ];
+        if let EventKind::Signal { signal, outcome, .. } = &event.kind {
             self.signalled |= Some(*signal) == self.on_signal;
+            if *outcome == Outcome::Fatal && CRASHES.contains(signal) {
+                self.crashed = Some(event.thread.0);
+            }
         }
     }
 }
@@ -100,6 +139,29 @@ impl Recorder {
             None => {}
         }
         self.end_here()
+    }
+
+    /// Makes a copy of the ring, if somebody has asked for it, or a process has crashed while others go on.
+    pub(super) fn save_if_asked(&mut self) -> Result<(), TracerError> {
+        let asked = signal::take_save_request();
+        // The exit of the thread that crashed belongs to it.
+        let crashed = self.ending.crashed.filter(|thread| !self.tasks.contains_key(thread));
+        if crashed.is_some() {
+            self.ending.crashed = None;
+        }
+        let ring = self.snapshots.is_ring() && !self.ending.over;
+        if !ring || !asked && crashed.is_none() || self.tasks.is_empty() {
+            return Ok(());
+        }
+        if self.current.is_none() && self.agent.as_ref().is_none_or(Agent::take_turn) {
+            self.drain()?;
+        }
+        self.saved += 1;
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let target = self.directory.with_file_name(format!("{name}-saved-{}", self.saved));
+        let now = self.now();
+        self.writer.save(target, now)?;
+        Ok(())
     }
 
     /// Ends the recording. Every thread stands behind its last event, or is in a call.

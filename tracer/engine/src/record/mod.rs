@@ -49,7 +49,7 @@ use trace::{
 use self::agent::Agent;
 use self::chaos::Chaos;
 use self::ending::Ending;
-pub use self::ending::{StopAfter, stop};
+pub use self::ending::{StopAfter, save, stop};
 use self::hooks::{Hooks, KnownSites};
 use self::snapshot::Snapshots;
 use self::task::{Intervention, Phase, Space, Status, Task};
@@ -78,6 +78,8 @@ pub struct RecordOptions {
     pub stop_after: Option<StopAfter>,
     /// Turns are given at random, by choices that this seed leads to.
     pub chaos_seed: Option<u64>,
+    /// Only the newest part is kept: about so many bytes, but two snapshots at least.
+    pub ring: Option<u64>,
 }
 
 /// What came of a recording.
@@ -170,6 +172,8 @@ pub(crate) struct Recorder {
     attached: bool,
     /// The command line of what is recorded.
     command: Vec<String>,
+    /// Copies that have been made of the ring.
+    saved: u32,
     /// How many events there were when the recording ended before the program.
     recorded_events: u64,
     lock: Option<RecorderMark>,
@@ -216,6 +220,7 @@ impl Recorder {
         for end_signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
             signal::forward(end_signal, root);
         }
+        signal::take_save_requests();
         signal::take_stop_requests(&[]);
         recorder.root = root;
         recorder.ready.push_back(root);
@@ -235,6 +240,7 @@ impl Recorder {
         let (mut recorder, _) = Recorder::new(options, place, command)?;
         (recorder.root, recorder.attached) = (process, true);
         // Whoever ends the recorder does not mean the program.
+        signal::take_save_requests();
         signal::take_stop_requests(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
         recorder.take_over(process)?;
         Ok(recorder)
@@ -253,7 +259,7 @@ impl Recorder {
         // The writing thread, which gets this affinity, must not take time from the program.
         process::set_affinity(&without_core(&affinity, core))
             .map_err(TracerError::system("keep a core for the program"))?;
-        let writer = Writer::create(&place.path, &header)?;
+        let writer = Writer::create(&place.path, &header, options.ring)?;
         let files = FileStore::create(&place.path, place.root.as_deref(), process::data_ranges)?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
         let recorder = Recorder {
@@ -263,6 +269,7 @@ impl Recorder {
             attached: false,
             command,
             recorded_events: 0,
+            saved: 0,
             writer,
             files,
             directory: place.path.clone(),
@@ -292,7 +299,7 @@ impl Recorder {
             known_sites: KnownSites::new(),
             unruly_sites: HashMap::new(),
             drained_ns: 0,
-            snapshots: Snapshots::new(options.snapshot_spacing),
+            snapshots: Snapshots::new(options.snapshot_spacing, options.ring),
         };
         Ok((recorder, affinity))
     }
@@ -317,6 +324,7 @@ impl Recorder {
         while !self.tasks.is_empty() {
             self.follow_turn();
             self.end_if_due()?;
+            self.save_if_asked()?;
             if self.tasks.is_empty() {
                 // They go on alone.
                 break;
@@ -477,7 +485,7 @@ impl Recorder {
         let event = Event { space: task.space, thread: task.id(), time_ns: now, registers, kind };
         self.drained_ns = now;
         self.follow_layout(&event);
-        self.ending.look_at(&event.kind);
+        self.ending.look_at(&event);
         self.writer.event(event)?;
         Ok(())
     }

@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When a snapshot could not be made, for instance because a thread is stopped as a job, it is tried again after this.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// A snapshot is made when a segment of a ring has this part of the whole.
+const SEGMENTS: u64 = 4;
+
 /// So many different pages are remembered at most; then it begins anew.
 const PAGES_MAX: usize = 1 << 20;
 
@@ -46,15 +49,22 @@ const PAGES_MAX: usize = 1 << 20;
 pub(super) struct Snapshots {
     due: Instant,
     spacing: Option<Duration>,
+    /// Only so many bytes are kept, from a snapshot on.
+    ring: Option<u64>,
     /// Pages that are in the trace, by a hash of their contents.
     pages: HashMap<u128, DataRef>,
 }
 
 impl Snapshots {
     /// For a recording that begins now; with `spacing` they are made so far apart, whatever they cost.
-    pub(super) fn new(spacing: Option<Duration>) -> Snapshots {
+    pub(super) fn new(spacing: Option<Duration>, ring: Option<u64>) -> Snapshots {
         let due = Instant::now() + spacing.unwrap_or(SPACING_MIN);
-        Snapshots { due, spacing, pages: HashMap::new() }
+        Snapshots { due, spacing, ring, pages: HashMap::new() }
+    }
+
+    /// Only the newest part of the trace is kept.
+    pub(super) fn is_ring(&self) -> bool {
+        self.ring.is_some()
     }
 
     /// When a thread is to be stopped for a snapshot.
@@ -67,7 +77,8 @@ impl Recorder {
     /// Makes a snapshot, if it is time. The thread stands behind its last event.
     pub(super) fn snapshot_if_due(&mut self, thread: i32) -> Result<(), TracerError> {
         let begin = Instant::now();
-        if begin < self.snapshots.due || self.ending.over {
+        let full = self.snapshots.ring.is_some_and(|ring| self.writer.segment_bytes() > ring / SEGMENTS);
+        if begin < self.snapshots.due && !full || self.ending.over {
             return Ok(());
         }
         let before = self.writer.data_len();
@@ -85,10 +96,18 @@ impl Recorder {
     /// Puts the state of everything into the trace; false when some thread's is not known now.
     pub(super) fn snapshot(&mut self, thread: i32) -> Result<bool, TracerError> {
         self.drain()?;
-        let Some(threads) = self.thread_states()? else { return Ok(false) };
+        if !self.is_settled()? {
+            return Ok(false);
+        }
+        if self.snapshots.ring.is_some() {
+            // Earlier ones will be gone.
+            self.writer.begin_segment()?;
+            self.snapshots.pages.clear();
+        }
         if self.snapshots.pages.len() > PAGES_MAX {
             self.snapshots.pages.clear();
         }
+        let threads = self.thread_states()?;
         let mut state = State { threads, ..State::default() };
         let ids: Vec<SpaceId> = self.spaces.keys().copied().collect();
         let mut shared = SharedRanges::default();
@@ -109,12 +128,22 @@ impl Recorder {
         Ok(true)
     }
 
+    /// The registers of all threads are known.
+    fn is_settled(&self) -> Result<bool, TracerError> {
+        for task in self.tasks.values() {
+            if self.settled_registers(task)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The registers of all threads, and what else is known of them.
-    fn thread_states(&mut self) -> Result<Option<Vec<ThreadState>>, TracerError> {
+    fn thread_states(&mut self) -> Result<Vec<ThreadState>, TracerError> {
         let mut states = Vec::new();
         let mut owing = Vec::new();
         for task in self.tasks.values() {
-            let Some(registers) = self.settled_registers(task)? else { return Ok(None) };
+            let Some(registers) = self.settled_registers(task)? else { continue };
             let stopped = matches!(task.status, Status::Stopped(_) | Status::Parked);
             let xstate = if stopped { ptrace::xstate(task.thread).ok() } else { None };
             owing.extend(xstate.is_none().then_some(task.thread));
@@ -130,7 +159,7 @@ impl Recorder {
             state.xstate = xstate.map(|bytes| self.data(bytes)).transpose()?;
             known.push(state);
         }
-        Ok(Some(known))
+        Ok(known)
     }
 
     /// The registers of a thread as its last event left them.

@@ -158,6 +158,7 @@ impl Session {
             checkpoint_cost: Duration::ZERO,
             serial: 0,
         };
+        session.at = Position::at_event(session.trace.first());
         session.apply_next()?;
         session.add_checkpoint(Purpose::Kept)?;
         Ok(session)
@@ -185,7 +186,7 @@ impl Session {
 
     /// The first position: the program's first instruction.
     pub fn start(&self) -> Position {
-        Position::at_event(1)
+        Position::at_event(self.trace.first() + 1)
     }
 
     /// The last position with something to look at: before the last thread ends.

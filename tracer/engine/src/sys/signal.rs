@@ -88,6 +88,39 @@ pub(crate) fn take_stop_requests(signals: &[i32]) {
     }
 }
 
+/// Somebody has asked for a copy of what is recorded.
+static SAVE_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// The signal by which `vdbg save` asks a recorder for a copy of what it has.
+fn save_request() -> i32 {
+    libc::SIGRTMIN() + 3
+}
+
+/// Takes requests for a copy.
+pub(crate) fn take_save_requests() {
+    extern "C" fn ask(_: i32) {
+        SAVE_ASKED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the structure is plain data; the handler only sets an atomic, as a handler may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ask as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(save_request(), &action, std::ptr::null_mut());
+    }
+}
+
+/// Whether a copy has been asked for since this was called last.
+pub(crate) fn take_save_request() -> bool {
+    SAVE_ASKED.swap(false, Ordering::Relaxed)
+}
+
+/// Asks the recorder with this process id for a copy of what it has.
+pub(crate) fn ask_to_save(recorder: i32) -> io::Result<()> {
+    // SAFETY: kill has no memory effects.
+    if unsafe { libc::kill(recorder, save_request()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether the end of the recording has been asked for.
 pub(crate) fn is_stop_asked() -> bool {
     STOP_ASKED.load(Ordering::Relaxed)

@@ -65,7 +65,7 @@ pub(crate) struct Written {
 
 /// Writes a trace. Events refer only to data that has been written: their own references are replaced.
 pub(crate) fn write(path: &Path, steps: &[Step]) -> Written {
-    let mut writer = Writer::create(path, &header()).expect("a trace can be created");
+    let mut writer = Writer::create(path, &header(), None).expect("a trace can be created");
     std::fs::create_dir(path.join("files")).expect("a directory");
     let mut written =
         Written { path: path.to_owned(), events: Vec::new(), data: Vec::new(), pieces: Vec::new() };
