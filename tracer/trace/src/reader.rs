@@ -13,8 +13,8 @@ use crate::block::{self, BlockHeader, HEADER_BYTES};
 use crate::calls::{self, Calls, CallsRun};
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
-use crate::snapshot::{SnapshotPlace, State};
 use crate::segment;
+use crate::snapshot::{SnapshotPlace, State};
 use crate::{End, Header, TRACE_VERSION, TraceError, io};
 
 /// How many unpacked blocks of each file are kept.
@@ -400,7 +400,8 @@ impl<T> BlockFile<T> {
     ) -> Result<(BlockFile<T>, Option<Damage>), TraceError> {
         let numbers = segment::numbers(directory);
         let first = segment::path(directory, stream, numbers.first().copied().unwrap_or(0));
-        let mut all = BlockFile { path: first, files: Vec::new(), blocks: Vec::new(), len: 0, cache: Cache::default() };
+        let mut all =
+            BlockFile { path: first, files: Vec::new(), blocks: Vec::new(), len: 0, cache: Cache::default() };
         let mut damage = None;
         // Without any, the message names the usual one.
         let numbers = if numbers.is_empty() { vec![0] } else { numbers };
@@ -478,9 +479,7 @@ impl<T> BlockFile<T> {
     }
 
     /// Reads through the whole file once; the sum is computed at memory speed.
-    fn cut_at_bad_block(
-        &mut self,
-    ) -> Result<Option<String>, TraceError> {
+    fn cut_at_bad_block(&mut self) -> Result<Option<String>, TraceError> {
         let mut packed = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
             let mut head = [0; HEADER_BYTES];

@@ -17,8 +17,8 @@ use crate::event::{DataRef, Event, ThreadId};
 use crate::reader::WireEvent;
 use crate::registers::Registers;
 use crate::snapshot::SnapshotPlace;
-use crate::{directory, segment};
 use crate::{End, Header, TraceError, io};
+use crate::{directory, segment};
 
 /// The longest time that anything stays unwritten.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -189,7 +189,15 @@ impl Writer {
                 source,
             })?;
         let directory = directory.to_owned();
-        Ok(Writer { directory, queue, thread: Some(thread), events: 0, data_len: 0, finished: false, segment_bytes })
+        Ok(Writer {
+            directory,
+            queue,
+            thread: Some(thread),
+            events: 0,
+            data_len: 0,
+            finished: false,
+            segment_bytes,
+        })
     }
 
     /// An empty buffer for [`Writer::calls`], which may have room from an earlier call.
@@ -374,7 +382,16 @@ impl Stream {
     fn create(path: PathBuf) -> Result<Stream, TraceError> {
         let file = io("create", &path, File::create_new(&path))?;
         let packer = io("prepare compression for", &path, Packer::new(LEVEL))?;
-        Ok(Stream { path, file, packer, raw: Vec::new(), first: 0, count: 0, since: Instant::now(), written: 0 })
+        Ok(Stream {
+            path,
+            file,
+            packer,
+            raw: Vec::new(),
+            first: 0,
+            count: 0,
+            since: Instant::now(),
+            written: 0,
+        })
     }
 
     /// Goes on in another file; everything has been written.

@@ -16,8 +16,8 @@
 
 mod agent;
 mod attach;
-mod chaos;
 mod changes;
+mod chaos;
 mod clocks;
 mod clone;
 mod disguise;

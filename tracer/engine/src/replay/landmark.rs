@@ -273,6 +273,7 @@ impl Session {
         let sought = copied.sought().ok_or(TracerError::Inconsistent("a landmark belongs to no thread"))?;
         let site = sought.registers.rip;
         self.prepare(event.thread, guard, Extras::avoiding(site), &[])?;
+        self.landmark_searches.entry(landmark.number()).or_default().set_out();
         loop {
             let mut search = self.landmark_searches.remove(&landmark.number()).unwrap_or_default();
             let standing = self.world.is_at_sought(sought, &search)?;

@@ -43,6 +43,24 @@ pub(crate) struct Search {
     any_xstate: bool,
     /// How many matching visits turned out not to be the recorded one.
     pub(crate) skipped: u32,
+    /// What the run in progress has met, which may be interrupted and go on.
+    met: Met,
+}
+
+/// What a run towards a point has met.
+#[derive(Clone, Debug, Default)]
+struct Met {
+    /// The lines that differed at the closest visit.
+    closest: Option<Vec<LineHash>>,
+    /// Matching visits that were passed.
+    passed: u32,
+}
+
+impl Search {
+    /// A run from before the point begins.
+    pub(crate) fn set_out(&mut self) {
+        self.met = Met::default();
+    }
 }
 
 /// How a thread is run to its point.
@@ -123,7 +141,7 @@ impl World {
     ) -> Result<Found, TracerError> {
         let mut patched: Vec<u64> = run.others.iter().map(|planted| planted.stub.site).collect();
         patched.push(sought.registers.rip);
-        let mut seeker = Seeker { sought, closest: None, skips_left: search.skipped, patched };
+        let seeker = Seeker { sought, patched };
         if seeker.look(self, search)? {
             return Ok(Found::Point);
         }
@@ -145,15 +163,14 @@ impl World {
 
     /// Whether the thread stands at the place.
     pub(crate) fn is_at_sought(&self, sought: Sought<'_>, search: &Search) -> Result<bool, TracerError> {
-        Seeker { sought, closest: None, skips_left: 0, patched: Vec::new() }.look(self, &mut search.clone())
+        let mut search = Search { skipped: 0, ..search.clone() };
+        Seeker { sought, patched: Vec::new() }.look(self, &mut search)
     }
 }
 
 struct Seeker<'a> {
     sought: Sought<'a>,
     /// The differing lines of the visit that differed least.
-    closest: Option<Vec<LineHash>>,
-    skips_left: u32,
     /// Where stubs are planted meanwhile.
     patched: Vec<u64>,
 }
@@ -165,14 +182,14 @@ impl Seeker<'_> {
     }
 
     /// Whether the thread stands at the point; a line that tells it apart is remembered.
-    fn look(&mut self, world: &World, search: &mut Search) -> Result<bool, TracerError> {
+    fn look(&self, world: &World, search: &mut Search) -> Result<bool, TracerError> {
         let registers = world.registers(self.sought.thread)?;
         if comparable(&registers).first_difference(&comparable(self.sought.registers)).is_some() {
             return Ok(false);
         }
         match self.judge(world, search)? {
-            Verdict::Same if self.skips_left > 0 => {
-                self.skips_left -= 1;
+            Verdict::Same if search.met.passed < search.skipped => {
+                search.met.passed += 1;
                 Ok(false)
             }
             Verdict::Same => Ok(true),
@@ -183,8 +200,9 @@ impl Seeker<'_> {
                 {
                     search.lines.push(*first);
                 }
-                if self.closest.as_ref().is_none_or(|closest| lines.len() < closest.len()) {
-                    self.closest = Some(lines);
+                let closest = &mut search.met.closest;
+                if closest.as_ref().is_none_or(|closest| lines.len() < closest.len()) {
+                    *closest = Some(lines);
                 }
                 Ok(false)
             }
@@ -228,7 +246,7 @@ impl Seeker<'_> {
     }
 
     fn run_with_guarded_stub(
-        mut self,
+        self,
         world: &mut World,
         mut planted: Planted,
         guard: Option<&CodeGuard>,
@@ -287,7 +305,7 @@ impl Seeker<'_> {
 
     /// The last resort, where no stub fits: a breakpoint, a few microseconds a visit.
     fn run_with_trap(
-        mut self,
+        self,
         world: &mut World,
         search: &mut Search,
         run: &RunOptions<'_>,
@@ -317,18 +335,18 @@ impl Seeker<'_> {
     }
 
     fn ended(&self, ran: Ran, search: &Search) -> Found {
-        match (ran, &self.closest) {
+        match (ran, &search.met.closest) {
             (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => {
                 Found::Other(ran)
             }
             (_, Some(lines)) if lines.is_empty() && !search.any_xstate => {
-                Found::Missed(Search { any_xstate: true, ..search.clone() })
+                Found::Missed(Search { any_xstate: true, met: Met::default(), ..search.clone() })
             }
             (_, Some(lines))
                 if (1..=FORGIVEN_LINES_MAX).contains(&lines.len())
                     && search.forgiven.len() < FORGIVEN_LINES_MAX * FORGIVEN_ROUNDS_MAX =>
             {
-                let mut wider = search.clone();
+                let mut wider = Search { met: Met::default(), ..search.clone() };
                 wider.forgiven.extend(lines.iter().map(|line| line.line));
                 wider.lines.retain(|line| !wider.forgiven.contains(&line.line));
                 Found::Missed(wider)

@@ -642,6 +642,7 @@ impl Session {
         match (leg, &event.kind) {
             (Leg::ToEvent, EventKind::ForcedPoint { fingerprint }) => {
                 let mut search = self.searches.get(&self.at.event).cloned().unwrap_or_default();
+                search.set_out();
                 let run = RunOptions { others, limit, interrupt: &interrupt };
                 let found = self.world.run_to_point(event, fingerprint, &mut search, &run)?;
                 Ok(match found {
@@ -656,6 +657,7 @@ impl Session {
                 let copied = Copied::new(&copy, thread);
                 let sought = copied.sought().ok_or_else(|| self.gone_past())?;
                 let mut search = self.landmark_searches.get(&landmark.number()).cloned().unwrap_or_default();
+                search.set_out();
                 let run = RunOptions { others, limit, interrupt: &interrupt };
                 let found = self.world.run_to_sought(sought, &mut search, &run)?;
                 self.landmark_searches.insert(landmark.number(), search);

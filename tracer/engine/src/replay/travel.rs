@@ -459,6 +459,8 @@ impl Session {
         }
         self.prepare(event.thread, guard, Extras::default(), &[])?;
         let bound = self.search_bound(event)?;
+        self.searches.entry(self.at.event).or_default().set_out();
+        let origin = self.at.clone();
         loop {
             let limit = [self.pause_time(), bound].into_iter().flatten().min();
             let mut ran = match &event.kind {
@@ -476,7 +478,7 @@ impl Session {
                         Found::Point => return self.arrive(event),
                         Found::Other(ran) => ran,
                         Found::Missed(wider) => {
-                            self.search_again(wider)?;
+                            self.search_again(&origin, wider)?;
                             self.prepare(event.thread, guard, Extras::default(), &[])?;
                             continue;
                         }
@@ -525,9 +527,16 @@ impl Session {
         TracerError::Divergence { event: self.at.event, thread: event.thread.0, what }
     }
 
-    /// Goes back to the start of the interval to look for its point with a wider search.
-    fn search_again(&mut self, wider: super::point::Search) -> Result<(), TracerError> {
-        self.searches.insert(self.at.event, wider);
+    /// Goes back to where the run began, to look for the interval's point with a wider search.
+    fn search_again(&mut self, origin: &Position, wider: super::point::Search) -> Result<(), TracerError> {
+        self.searches.insert(origin.event, wider);
+        // Landmarks that were made on the way may lie behind the point.
+        let is_new = |position: &Position| {
+            let landmark = matches!(position.legs.as_slice(), [Leg::Landmark(_)]);
+            position.event == origin.event && landmark && position != origin && !position.leads_to(origin)
+        };
+        self.checkpoints.retain(|checkpoint| !is_new(&checkpoint.position));
+        self.at = origin.clone();
         self.begin_again()
     }
 

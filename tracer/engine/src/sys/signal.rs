@@ -118,7 +118,11 @@ pub(crate) fn take_save_request() -> bool {
 /// Asks the recorder with this process id for a copy of what it has.
 pub(crate) fn ask_to_save(recorder: i32) -> io::Result<()> {
     // SAFETY: kill has no memory effects.
-    if unsafe { libc::kill(recorder, save_request()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::kill(recorder, save_request()) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Whether the end of the recording has been asked for.
