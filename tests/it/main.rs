@@ -6,6 +6,7 @@ mod chaos;
 mod generated;
 mod real;
 mod recorder;
+mod ring;
 mod snapshots;
 
 use std::path::PathBuf;

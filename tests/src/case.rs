@@ -27,6 +27,7 @@ pub struct Case {
     same_output: bool,
     snapshots: bool,
     chaos_seed: Option<u64>,
+    ring: Option<u64>,
     without_agent: bool,
     with_warnings: bool,
     limit: Duration,
@@ -53,6 +54,7 @@ impl Case {
             same_output: true,
             snapshots: false,
             chaos_seed: None,
+            ring: None,
             without_agent: false,
             with_warnings: false,
             limit: LIMIT,
@@ -98,6 +100,13 @@ impl Case {
     #[must_use]
     pub fn snapshots(mut self) -> Case {
         self.snapshots = true;
+        self
+    }
+
+    /// Only about so many bytes are kept.
+    #[must_use]
+    pub fn ring(mut self, bytes: u64) -> Case {
+        self.ring = Some(bytes);
         self
     }
 
@@ -172,6 +181,9 @@ impl Case {
         let scratch = Scratch::new();
         let mut command = Command::new(&self.drive);
         command.arg("record").arg(scratch.path("trace")).arg("--").arg(&self.program).args(&self.arguments);
+        if let Some(bytes) = self.ring {
+            command.env("VDBG_RING", bytes.to_string());
+        }
         if let Some(seed) = self.chaos_seed {
             command.env("VDBG_CHAOS_SEED", seed.to_string());
         }
@@ -279,6 +291,17 @@ impl Recording {
     /// When a hit is missed or differs.
     pub fn walk(&self) {
         self.drive("walk", &[]);
+    }
+
+    /// As [`Recording::drive`], on another trace.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn drive_on(&self, trace: &Path, verb: &str) {
+        let mut command = Command::new(&self.case.drive);
+        command.arg(verb).arg(trace);
+        let outcome = run(&mut command, None, self.case.limit).unwrap_or_else(|error| panic!("{error}"));
+        assert!(outcome.is_success(), "{verb} of {}: {outcome:?}", trace.display());
     }
 
     /// Runs a verb of the helper binary on the trace and returns what it printed.

@@ -107,7 +107,8 @@ impl Debugger {
     }
 
     pub(crate) fn percent_of(&self, position: &Position) -> u64 {
-        (position.event * 100).checked_div(self.session.trace().len()).unwrap_or(0).min(100)
+        let (first, end) = (self.session.trace().first(), self.session.trace().len());
+        (position.event.saturating_sub(first) * 100).checked_div(end - first).unwrap_or(0).min(100)
     }
 
     /// Says where the session stands, as at the beginning of a prompt.

@@ -73,7 +73,8 @@ impl Debugger {
                 if percent > 100.0 {
                     return Err(usage(format!("{text} is past the end")));
                 }
-                (percent / 100.0 * self.session.trace().len() as f64) as u64
+                let (first, end) = (self.session.trace().first(), self.session.trace().len());
+                first + (percent / 100.0 * (end - first) as f64) as u64
             }
             text if text.ends_with('s') => {
                 let seconds = fraction(&text[..text.len() - 1])
@@ -98,7 +99,7 @@ impl Debugger {
     /// The first event at or after a recorded time.
     fn event_at(&self, time_ns: u64) -> Result<u64, CommandError> {
         let trace = self.session.trace();
-        let (mut low, mut high) = (0, trace.len());
+        let (mut low, mut high) = (trace.first(), trace.len());
         while low < high {
             let middle = low.midpoint(high);
             if trace.event(middle)?.time_ns < time_ns {

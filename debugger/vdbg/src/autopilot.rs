@@ -25,7 +25,7 @@ pub(crate) fn run(mut session: Session) -> anyhow::Result<ExitCode> {
         Stop::End => {}
         stop => anyhow::bail!("the replay stopped early ({stop:?}) at event {}", session.position().event),
     }
-    let count = session.trace().len();
+    let count = session.trace().len() - session.trace().first();
     out::error(&format!("{count} events replayed, no divergence"));
     Ok(session
         .trace()

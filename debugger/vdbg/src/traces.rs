@@ -68,7 +68,8 @@ fn facts(reader: &Reader, name: &str) -> Value {
         "started": utc_text(header.started_unix_ns),
         "started_unix_ns": header.started_unix_ns,
         "duration_ns": duration_ns(reader),
-        "events": reader.len(),
+        "events": reader.len() - reader.first(),
+        "first_event": reader.first(),
         "bytes": size(reader.directory()),
         "status": status_text(reader),
         "complete": reader.end().is_some() && reader.damage().is_none(),
@@ -84,6 +85,16 @@ fn facts(reader: &Reader, name: &str) -> Value {
 fn duration_ns(reader: &Reader) -> Option<u64> {
     let last = || reader.event(reader.len().checked_sub(1)?).ok().map(|event| event.time_ns);
     reader.end().map(|end| end.duration_ns).or_else(last)
+}
+
+/// How many events there are, and which, where the first ones are gone.
+fn events_text(reader: &Reader) -> String {
+    match reader.first() {
+        0 => reader.len().to_string(),
+        first => {
+            format!("{} ({first} to {}: only the newest were kept)", reader.len() - first, reader.len() - 1)
+        }
+    }
 }
 
 fn status_text(reader: &Reader) -> String {
@@ -140,7 +151,7 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
         ("directory", header.directory.clone()),
         ("started", utc_text(header.started_unix_ns)),
         ("duration", duration_ns(&reader).map_or("not known".into(), duration_text)),
-        ("events", reader.len().to_string()),
+        ("events", events_text(&reader)),
         ("size", size_text(size(&directory))),
         ("status", status_text(&reader)),
         ("processor", machine.cpu.clone()),
@@ -168,7 +179,7 @@ pub(crate) fn dump(options: &cli::Dump) -> anyhow::Result<ExitCode> {
     }
     let end =
         options.count.map_or(reader.len(), |count| options.from.saturating_add(count).min(reader.len()));
-    let mut number = options.from;
+    let mut number = options.from.max(reader.first());
     while number < end {
         let mut text = String::new();
         let piece_end = end.min(number + DUMP_PIECE_EVENTS);

@@ -6,6 +6,7 @@
 //! drive replay DIR OUT ERR             replays to the end; reproduced output goes to the files OUT and ERR
 //! drive walk DIR                       a breakpoint forwards, and back to it
 //! drive snapshots DIR                  from several snapshots to the end
+//! drive replay-ring DIR             replays what a ring has kept
 //! drive hashes DIR                     the hash of the state at every event
 //! drive dump DIR                       the events, a line each
 //! drive prefix DIR                     replays what a killed recorder left
@@ -43,6 +44,7 @@ fn dispatch(arguments: &[OsString]) -> Result<()> {
         ["replay", directory, out, err] => replay(Path::new(directory), Path::new(out), Path::new(err)),
         ["walk", directory] => walk(Path::new(directory)),
         ["snapshots", directory] => snapshots(Path::new(directory)),
+        ["replay-ring", directory] => to_the_end(&mut open(Path::new(directory), SnapshotUse::Verify)?),
         ["hashes", directory] => hashes(Path::new(directory)),
         ["dump", directory] => dump(Path::new(directory)),
         ["prefix", directory] => prefix(Path::new(directory)),
@@ -54,7 +56,9 @@ fn record(directory: &Path, command: &[OsString]) -> Result<()> {
     let text = |argument: &OsString| CString::new(argument.clone().into_vec());
     let microseconds = std::env::var("VDBG_SNAPSHOTS_US").ok().and_then(|text| text.parse().ok());
     let chaos_seed = std::env::var("VDBG_CHAOS_SEED").ok().and_then(|text| text.parse().ok());
+    let ring = std::env::var("VDBG_RING").ok().and_then(|text| text.parse().ok());
     let options = RecordOptions {
+        ring,
         chaos_seed,
         program: PathBuf::from(&command[0]),
         arguments: command.iter().map(text).collect::<std::result::Result<_, _>>()?,

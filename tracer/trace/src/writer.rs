@@ -154,8 +154,8 @@ pub struct Writer {
     events: u64,
     data_len: u64,
     finished: bool,
-    /// Bytes in the files of the last segment.
-    segment_bytes: Arc<AtomicU64>,
+    /// Bytes that have been written to the files.
+    written: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -168,7 +168,7 @@ impl Writer {
         let events = Stream::create(directory.join("events"))?;
         let data = Stream::create(directory.join("data"))?;
         let queue = Arc::new(Queue::default());
-        let segment_bytes = Arc::new(AtomicU64::new(0));
+        let written = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             events,
             data,
@@ -177,7 +177,8 @@ impl Writer {
             ring,
             segment: 0,
             complete: VecDeque::new(),
-            segment_bytes: Arc::clone(&segment_bytes),
+            before: 0,
+            written: Arc::clone(&written),
         };
         let shared = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
@@ -196,7 +197,7 @@ impl Writer {
             events: 0,
             data_len: 0,
             finished: false,
-            segment_bytes,
+            written,
         })
     }
 
@@ -274,9 +275,9 @@ impl Writer {
         self.send(Message::Snapshot(SnapshotPlace { event: self.events - 1, time_ns }))
     }
 
-    /// Bytes on disk since the last segment began, about.
-    pub fn segment_bytes(&self) -> u64 {
-        self.segment_bytes.load(Ordering::Relaxed)
+    /// Bytes that have been written to the trace's files of events and data, also to those that were removed.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Begins a segment with the snapshot that comes next. What comes from now on refers to nothing before.
@@ -463,7 +464,9 @@ struct Worker {
     segment: u64,
     /// Those before it: number and bytes.
     complete: VecDeque<(u64, u64)>,
-    segment_bytes: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
+    /// Of those, the bytes of complete segments.
+    before: u64,
 }
 
 impl Worker {
@@ -544,7 +547,9 @@ impl Worker {
     /// any case.
     fn begin_segment(&mut self) -> Result<(), TraceError> {
         self.flush()?;
-        self.complete.push_back((self.segment, self.events.written + self.data.written));
+        let bytes = self.events.written + self.data.written;
+        self.before += bytes;
+        self.complete.push_back((self.segment, bytes));
         self.segment += 1;
         self.events.go_on_in(segment::path(&self.directory, "events", self.segment))?;
         self.data.go_on_in(segment::path(&self.directory, "data", self.segment))?;
@@ -608,7 +613,7 @@ impl Worker {
         self.flush_data()?;
         self.registers.clear();
         self.events.flush(u64::from(self.events.count))?;
-        self.segment_bytes.store(self.events.written + self.data.written, Ordering::Relaxed);
+        self.written.store(self.before + self.events.written + self.data.written, Ordering::Relaxed);
         Ok(())
     }
 }

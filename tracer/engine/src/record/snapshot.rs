@@ -51,6 +51,8 @@ pub(super) struct Snapshots {
     spacing: Option<Duration>,
     /// Only so many bytes are kept, from a snapshot on.
     ring: Option<u64>,
+    /// How much had been written when the last segment began.
+    written: u64,
     /// Pages that are in the trace, by a hash of their contents.
     pages: HashMap<u128, DataRef>,
 }
@@ -59,7 +61,7 @@ impl Snapshots {
     /// For a recording that begins now; with `spacing` they are made so far apart, whatever they cost.
     pub(super) fn new(spacing: Option<Duration>, ring: Option<u64>) -> Snapshots {
         let due = Instant::now() + spacing.unwrap_or(SPACING_MIN);
-        Snapshots { due, spacing, ring, pages: HashMap::new() }
+        Snapshots { due, spacing, ring, written: 0, pages: HashMap::new() }
     }
 
     /// Only the newest part of the trace is kept.
@@ -77,7 +79,10 @@ impl Recorder {
     /// Makes a snapshot, if it is time. The thread stands behind its last event.
     pub(super) fn snapshot_if_due(&mut self, thread: i32) -> Result<(), TracerError> {
         let begin = Instant::now();
-        let full = self.snapshots.ring.is_some_and(|ring| self.writer.segment_bytes() > ring / SEGMENTS);
+        let full = self
+            .snapshots
+            .ring
+            .is_some_and(|ring| self.writer.written() - self.snapshots.written > ring / SEGMENTS);
         if begin < self.snapshots.due && !full || self.ending.over {
             return Ok(());
         }
@@ -102,6 +107,7 @@ impl Recorder {
         if self.snapshots.ring.is_some() {
             // Earlier ones will be gone.
             self.writer.begin_segment()?;
+            self.snapshots.written = self.writer.written();
             self.snapshots.pages.clear();
         }
         if self.snapshots.pages.len() > PAGES_MAX {

@@ -68,7 +68,7 @@ impl Session {
 impl Session {
     /// Compares the world with a snapshot that has been reached without it, if that is wanted.
     pub(crate) fn verify_snapshot(&self, number: u64, event: &Event) -> Result<(), TracerError> {
-        let wanted = self.options.snapshots == SnapshotUse::Verify && number > 0;
+        let wanted = self.options.snapshots == SnapshotUse::Verify && number > self.trace.first();
         if !wanted || !matches!(event.kind, EventKind::Snapshot { .. }) {
             return Ok(());
         }
