@@ -25,6 +25,8 @@ usage: cargo xtask COMMAND
   corpus [NAME]    the longer variants of the tests
   corpus programs [NAME]
                    real programs, a row each (only those with NAME in their names)
+  corpus programs --write
+                   the same, all of them, and the table goes into docs/corpora.md
 ";
 
 fn main() -> ExitCode {
@@ -36,8 +38,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["bench", "record"] | ["bench"] => bench::run(""),
         ["bench", "record", only] => bench::run(only),
-        ["corpus", "programs"] => programs::run(""),
-        ["corpus", "programs", only] => programs::run(only),
+        ["corpus", "programs"] => programs::run("", false),
+        ["corpus", "programs", "--write"] => programs::run("", true),
+        ["corpus", "programs", only] => programs::run(only, false),
         ["corpus", rest @ ..] => corpus::run(rest.first().copied()),
         _ => {
             eprint!("{USAGE}");

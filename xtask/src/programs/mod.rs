@@ -1,33 +1,40 @@
-//! `cargo xtask corpus programs [NAME]`: real programs, recorded, replayed, and stopped at a breakpoint in both directions.
-//! Prints a row each: result, time of recording and of replay divided by bare, size of the trace.
+//! `cargo xtask corpus programs [NAME]`: real programs, recorded, replayed, and stopped at a breakpoint in both directions,
+//! with the agent and without. Prints a row each; `--write` puts the table into docs/corpora.md. Start reading at
+//! [`check`].
 
-mod list;
+mod gui;
+mod languages;
+mod run;
+mod servers;
+mod table;
+mod tools;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::{fresh_directory, packages, release_vdbg};
+use crate::{fresh_directory, packages, release_vdbg, root, target};
+use run::{Beside, Ran, last_line};
+use table::Row;
 
-/// The longest time that one run of one program may take.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// A program that must record.
+/// A program that must record. Its scripts are bash's and run in a folder of its own, with these variables: `$PORT`, a free
+/// port; `$SOURCES`, the folder tests/programs; `$SHARED`, a folder that stays from run to run.
 struct Program {
     group: &'static str,
     name: &'static str,
     /// What it needs: a program or file, and the Debian package that has it.
     needs: &'static [packages::Need],
-    /// A script that makes its inputs, in a folder of its own; `$PORT` is a free port.
+    /// Makes its inputs.
     prepare: &'static str,
-    /// What is recorded, by the shell. A script of its own, if it has more than one line.
+    /// Runs beside it without being recorded, and is ended when it has ended.
+    beside: &'static str,
+    /// What is recorded. It prints the same in every run.
     command: &'static str,
     /// A function that it is to be stopped at.
     breakpoint: &'static str,
-    /// What it prints is the same in every run.
-    same_output: bool,
+    /// Why it is known not to be good.
+    limit: &'static str,
 }
 
 impl Program {
@@ -36,35 +43,32 @@ impl Program {
         name: "",
         needs: &[],
         prepare: "",
+        beside: "",
         command: "",
         breakpoint: "write",
-        same_output: true,
+        limit: "",
     };
 }
 
-/// What came of running a command.
-struct Ran {
-    status: Option<i32>,
-    output: Vec<u8>,
-    errors: String,
-    time: Duration,
-}
+/// Builds the programs with tokio.
+const TOKIO: &str = "CARGO_TARGET_DIR=$SHARED/tokio cargo build -q --release --locked --manifest-path $SOURCES/tokio/Cargo.toml";
 
-pub(crate) fn run(only: &str) -> Result<()> {
+/// Runs those with `only` in their names.
+pub(crate) fn run(only: &str, is_to_be_written: bool) -> Result<()> {
     let vdbg = release_vdbg()?;
-    let folder = fresh_directory("programs")?;
-    println!("| group | program | result | record | replay | trace |");
-    println!("|---|---|---|---|---|---|");
+    let all = [languages::PROGRAMS, servers::PROGRAMS, tools::PROGRAMS, gui::PROGRAMS];
+    let mut text = table::HEAD.to_owned();
+    print!("{text}");
     let mut failed = 0;
-    for program in list::PROGRAMS.iter().filter(|program| program.name.contains(only)) {
-        let (result, figures) = match check(&vdbg, &folder, program) {
-            Ok(figures) => ("good".to_owned(), figures),
-            Err(error) => {
-                failed += 1;
-                (format!("{error:#}").replace('\n', " "), "- | - | -".into())
-            }
-        };
-        println!("| {} | {} | {result} | {figures} |", program.group, program.name);
+    for program in all.into_iter().flatten().filter(|program| program.name.contains(only)) {
+        let row = check(&vdbg, program);
+        failed += usize::from(row.is_failure(program));
+        let line = row.line(program);
+        print!("{line}");
+        text += &line;
+    }
+    if is_to_be_written {
+        table::write(&text)?;
     }
     if failed > 0 {
         bail!("{failed} programs failed");
@@ -72,111 +76,139 @@ pub(crate) fn run(only: &str) -> Result<()> {
     Ok(())
 }
 
-fn check(vdbg: &Path, folder: &Path, program: &Program) -> Result<String> {
-    packages::ensure(program.needs)?;
-    let place = folder.join(program.name.replace(|other: char| !other.is_ascii_alphanumeric(), "-"));
-    std::fs::create_dir_all(&place)?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let shell = |script: &str| {
+/// Where a program runs, and with what.
+struct Place<'a> {
+    vdbg: &'a Path,
+    program: &'a Program,
+    folder: PathBuf,
+    port: String,
+}
+
+fn check(vdbg: &Path, program: &Program) -> Row {
+    let mut row = Row::default();
+    let checked = (|| {
+        packages::ensure(program.needs)?;
+        let place = Place::new(vdbg, program)?;
+        place.prepare()?;
+        let bare = place.bare()?;
+        row.bare = Some(bare.time);
+        let agent = place.recorded(&bare, &[], "trace").map(|figures| row.agent = Some(figures));
+        let no_agent = place.recorded(&bare, &["--no-agent"], "trace-no-agent");
+        // A failure of the first is told, whatever became of the second.
+        agent?;
+        row.no_agent = Some(no_agent?);
+        Ok(())
+    })();
+    row.error = checked.err().map(|error: anyhow::Error| format!("{error:#}"));
+    row
+}
+
+impl<'a> Place<'a> {
+    fn new(vdbg: &'a Path, program: &'a Program) -> Result<Place<'a>> {
+        let name = program.name.replace(|other: char| !other.is_ascii_alphanumeric(), "-");
+        let folder = fresh_directory(&format!("programs/{name}"))?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+        Ok(Place { vdbg, program, folder, port })
+    }
+
+    fn run(&self, mut command: Command) -> Result<Ran> {
+        self.set(&mut command);
+        run::run_limited(command)
+    }
+
+    fn set(&self, command: &mut Command) {
+        command.current_dir(&self.folder).env("PORT", &self.port).env_remove("PYENV_VERSION");
+        command.env("SOURCES", root().join("tests/programs")).env("SHARED", target().join("xtask/shared"));
+    }
+
+    fn shell(script: &str) -> Command {
         let mut command = Command::new("bash");
         command.args(["-c", script]);
         command
-    };
-    let run = |mut command: Command| -> Result<Ran> {
-        command.current_dir(&place).env("PORT", &port).env_remove("PYENV_VERSION");
-        run_limited(command)
-    };
-    let prepared = run(shell(&format!("set -e\n{}", program.prepare)))?;
-    if prepared.status != Some(0) {
-        bail!("could not be prepared: {}", last_line(&prepared.errors));
     }
-    let bare = run(shell(program.command))?;
-    if bare.status != Some(0) {
-        bail!("it fails without being recorded: {}", last_line(&bare.errors));
-    }
-    let trace = place.join("trace");
-    let record = || {
-        let mut command = Command::new(vdbg);
-        command.args(["record", "-o"]).arg(&trace).args(["--", "bash", "-c", program.command]);
-        command
-    };
-    let recorded = run(record())?;
-    if recorded.status != bare.status {
-        let (status, errors) = (recorded.status, last_line(&recorded.errors));
-        bail!("recorded, it ends with {status:?} instead of {:?}: {errors}", bare.status);
-    }
-    if program.same_output && recorded.output != bare.output {
-        bail!("recorded, it prints something else");
-    }
-    let replay = |arguments: &[&str]| {
-        let mut command = Command::new(vdbg);
-        command.arg("replay").arg(&trace).args(arguments);
-        command
-    };
-    let replayed = run(replay(&["--autopilot"]))?;
-    if replayed.status != Some(0) {
-        bail!("replay: {}", last_line(&replayed.errors));
-    }
-    if replayed.output != recorded.output {
-        bail!("the replay prints something else");
-    }
-    let stop = format!("break {}", program.breakpoint);
-    let stops =
-        run(replay(&["--batch", "-e", &stop, "-e", "continue", "-e", "goto end", "-e", "reverse-continue"]))?;
-    let hits = String::from_utf8_lossy(&stops.output).matches("Breakpoint 1, ").count();
-    if hits != 2 {
-        bail!("{hits} of 2 stops at {}: {}", program.breakpoint, last_line(&stops.errors));
-    }
-    let ratio = |ran: &Ran| ran.time.as_secs_f64() / bare.time.as_secs_f64();
-    let size = size_of(&trace)? as f64 / 1e6;
-    Ok(format!("{:.1} | {:.1} | {size:.1} MB", ratio(&recorded), ratio(&replayed)))
-}
 
-/// Runs a command; whatever still runs of it after [`PATIENCE`] is ended.
-fn run_limited(mut command: Command) -> Result<Ran> {
-    use std::os::unix::process::CommandExt;
-    let files = tempfile();
-    let (output, errors) = (std::fs::File::create(&files.0)?, std::fs::File::create(&files.1)?);
-    command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-    let since = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
+    /// Runs a command with what has to run beside it.
+    fn run_with_company(&self, command: Command) -> Result<Ran> {
+        if self.program.beside.is_empty() {
+            return self.run(command);
         }
-        if since.elapsed() > PATIENCE {
-            end_group(&child);
-            child.wait()?;
-            bail!("not done within {} s", PATIENCE.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
-    let time = since.elapsed();
-    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
-    let errors = String::from_utf8_lossy(&read(&files.1)).into_owned();
-    Ok(Ran { status: status.code(), output: read(&files.0), errors, time })
-}
-
-/// Places for what a command prints.
-fn tempfile() -> (PathBuf, PathBuf) {
-    let folder = crate::target().join("xtask");
-    (folder.join("programs-output"), folder.join("programs-errors"))
-}
-
-fn end_group(child: &Child) {
-    // The group has the child's id.
-    let _ = Command::new("kill").args(["-KILL", &format!("-{}", child.id())]).status();
-}
-
-fn last_line(text: &str) -> &str {
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it says nothing")
-}
-
-fn size_of(folder: &Path) -> Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let meta = entry?.metadata()?;
-        total += if meta.is_file() { meta.len() } else { 0 };
+        let mut company = Self::shell(self.program.beside);
+        self.set(&mut company);
+        let company = Beside::start(company)?;
+        let ran = self.run(command);
+        drop(company);
+        ran
     }
-    Ok(total)
+
+    fn prepare(&self) -> Result<()> {
+        let prepared = self.run(Self::shell(&format!("set -e\n{}", self.program.prepare)))?;
+        if prepared.status != Some(0) {
+            bail!("could not be prepared: {}", last_line(&prepared.errors));
+        }
+        Ok(())
+    }
+
+    /// The second of two runs, since the first finds no file in the page cache.
+    fn bare(&self) -> Result<Ran> {
+        self.run_with_company(Self::shell(self.program.command))?;
+        let bare = self.run_with_company(Self::shell(self.program.command))?;
+        if bare.status != Some(0) {
+            bail!("it fails without being recorded: {}", last_line(&bare.errors));
+        }
+        Ok(bare)
+    }
+
+    fn recorded(&self, bare: &Ran, options: &[&str], name: &str) -> Result<table::Figures> {
+        let trace = self.folder.join(name);
+        let with = if options.is_empty() { String::new() } else { format!("{}: ", options.join(" ")) };
+        let mut command = Command::new(self.vdbg);
+        command.arg("record").args(options).arg("-o").arg(&trace).args([
+            "--",
+            "bash",
+            "-c",
+            self.program.command,
+        ]);
+        let recorded = self.run_with_company(command)?;
+        if recorded.status != bare.status {
+            let (status, errors) = (recorded.status, last_line(&recorded.errors));
+            bail!("{with}recorded, it ends with {status:?} instead of {:?}: {errors}", bare.status);
+        }
+        if recorded.output != bare.output {
+            bail!("{with}recorded, it prints something else");
+        }
+        let replayed = self.replayed(&trace, &["--autopilot"])?;
+        if replayed.status != Some(0) {
+            bail!("{with}replay: {}", last_line(&replayed.errors));
+        }
+        if replayed.output != recorded.output {
+            bail!("{with}the replay prints something else");
+        }
+        self.check_stops(&trace, &with)?;
+        let ratio = |ran: &Ran| ran.time.as_secs_f64() / bare.time.as_secs_f64();
+        let figures = table::Figures {
+            record: ratio(&recorded),
+            replay: ratio(&replayed),
+            size_mb: run::size_of(&trace)? as f64 / 1e6,
+        };
+        std::fs::remove_dir_all(&trace)?;
+        Ok(figures)
+    }
+
+    fn replayed(&self, trace: &Path, arguments: &[&str]) -> Result<Ran> {
+        let mut command = Command::new(self.vdbg);
+        command.arg("replay").arg(trace).args(arguments);
+        self.run(command)
+    }
+
+    /// Stops at the breakpoint once from the start, and once from the end.
+    fn check_stops(&self, trace: &Path, with: &str) -> Result<()> {
+        let stop = format!("break {}", self.program.breakpoint);
+        let commands = ["--batch", "-e", &stop, "-e", "continue", "-e", "goto end", "-e", "reverse-continue"];
+        let stops = self.replayed(trace, &commands)?;
+        let hits = String::from_utf8_lossy(&stops.output).matches("Breakpoint 1, ").count();
+        if hits != 2 {
+            bail!("{with}{hits} of 2 stops at {}: {}", self.program.breakpoint, last_line(&stops.errors));
+        }
+        Ok(())
+    }
 }
