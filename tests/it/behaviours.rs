@@ -64,6 +64,12 @@ fn generated_code() {
     check("jit.c");
 }
 
+/// Code and data in mappings that are shared and cannot be written.
+#[test]
+fn shared_code() {
+    check("sharedcode.c");
+}
+
 #[test]
 fn a_racy_counter() {
     check_varying("racy.c");

@@ -10,7 +10,7 @@ main :: IO ()
 main = do
   results <- newEmptyMVar
   forM_ [1 .. 8] $ \n -> forkIO $ do
-    let found = Map.fromList (zip (primes (n * 6000)) [0 :: Int ..])
+    let found = Map.fromList (zip (primes (n * 24000)) [0 :: Int ..])
     putMVar results $! Map.foldr (+) 0 found
   total <- sum <$> replicateM 8 (takeMVar results)
   print total

@@ -13,7 +13,7 @@ func main() {
 		go func(n int) {
 			defer wg.Done()
 			s := 0
-			for i := 0; i < 1000000; i++ {
+			for i := 0; i < 4000000; i++ {
 				s = (s*31 + i*n) % 1000003
 			}
 			c <- s

@@ -6,7 +6,7 @@ let check n =
   try go 2; true with Composite _ -> false
 
 let () =
-  let numbers = List.init 200000 (fun n -> n + 2) in
+  let numbers = List.init 2000000 (fun n -> n + 2) in
   let primes = List.filter check numbers in
   let texts = List.map string_of_int primes in
   Printf.printf "%d %d\n" (List.length primes) (String.length (String.concat "," texts))

@@ -4,7 +4,7 @@
 
 static void *compute(void *p) {
     long s = 0;
-    for (long i = 0; i < 20000000; i++)
+    for (long i = 0; i < 100000000; i++)
         s += i ^ (long)p ^ s >> 3;
     return (void *)s;
 }

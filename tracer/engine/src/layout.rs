@@ -21,6 +21,23 @@ impl Layout {
         (address < mapping.end).then_some(mapping)
     }
 
+    /// The addresses that show the byte at this one: itself, and others where the same memory is mapped shared.
+    pub(crate) fn aliases(&self, address: u64) -> Vec<u64> {
+        let shared = |mapping: &Mapping| match &mapping.source {
+            Source::Shared { object, offset } => Some((object.id, *offset)),
+            _ => None,
+        };
+        let Some(mapping) = self.at(address) else { return vec![address] };
+        let Some((object, offset)) = shared(mapping) else { return vec![address] };
+        let place = offset + (address - mapping.start);
+        let shows = |mapping: &Mapping| {
+            let (_, offset) = shared(mapping).filter(|(id, _)| *id == object)?;
+            let at = place.checked_sub(offset)?;
+            (at < mapping.end - mapping.start).then_some(mapping.start + at)
+        };
+        self.mappings.values().filter_map(shows).collect()
+    }
+
     /// No mapping touches the range, nor comes close enough for a growing stack to run into it.
     pub(crate) fn is_free(&self, start: u64, end: u64) -> bool {
         /// The kernel's default `stack_guard_gap`.
@@ -128,6 +145,23 @@ mod tests {
         layout.insert(zero(0x1000, 0x5000));
         layout.apply(&MemoryOp::Protect { start: 0x2000, len: 0x1000, protection: 1 });
         assert_eq!(ranges(&layout), [(0x1000, 0x2000, 3), (0x2000, 0x3000, 1), (0x3000, 0x5000, 3)]);
+    }
+
+    #[test]
+    fn shared_memory_shows_at_all_its_addresses() {
+        let mut layout = Layout::default();
+        let mut map = |start: u64, end: u64, id: u32, offset: u64| {
+            let source = Source::Shared { object: trace::SharedObject { id, initial: None }, offset };
+            layout.insert(Mapping { source, ..zero(start, end) });
+        };
+        map(0x1000, 0x3000, 1, 0);
+        map(0x5000, 0x6000, 1, 0x1000);
+        map(0x7000, 0x9000, 2, 0);
+        layout.insert(zero(0xa000, 0xb000));
+        assert_eq!(layout.aliases(0x1234), [0x1234]);
+        assert_eq!(layout.aliases(0x2234), [0x2234, 0x5234]);
+        assert_eq!(layout.aliases(0x5234), [0x2234, 0x5234]);
+        assert_eq!(layout.aliases(0xa001), [0xa001]);
     }
 
     #[test]

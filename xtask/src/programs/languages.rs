@@ -8,19 +8,19 @@ pub(super) const PROGRAMS: &[Program] = &[
     Program {
         name: "CPython, threads",
         needs: &[("python3", "python3")],
-        command: "exec /usr/bin/python3 $SOURCES/queue.py",
+        command: "exec /usr/bin/python3 $SOURCES/worklist.py",
         ..GROUP
     },
     Program {
         name: "CPython, asyncio with subprocesses",
         needs: &[("python3", "python3")],
-        command: "exec /usr/bin/python3 $SOURCES/tasks.py",
+        command: "exec /usr/bin/python3 $SOURCES/subprocesses.py",
         ..GROUP
     },
     Program {
         name: "CPython, multiprocessing",
         needs: &[("python3", "python3")],
-        command: "exec /usr/bin/python3 $SOURCES/pool.py",
+        command: "exec /usr/bin/python3 $SOURCES/squares.py",
         ..GROUP
     },
     Program {

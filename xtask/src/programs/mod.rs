@@ -113,7 +113,7 @@ impl<'a> Place<'a> {
 
     fn run(&self, mut command: Command) -> Result<Ran> {
         self.set(&mut command);
-        run::run_limited(command)
+        run::run_limited(command, &self.folder)
     }
 
     fn set(&self, command: &mut Command) {

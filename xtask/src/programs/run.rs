@@ -1,6 +1,6 @@
 //! Running commands with a limit, and other commands beside them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ pub(crate) struct Ran {
     pub(crate) time: Duration,
 }
 
-/// Runs a command; whatever still runs of it after [`PATIENCE`] is ended.
-pub(crate) fn run_limited(mut command: Command) -> Result<Ran> {
+/// Runs a command; whatever still runs of it after [`PATIENCE`] is ended. What it prints goes through files of this folder.
+pub(crate) fn run_limited(mut command: Command, folder: &Path) -> Result<Ran> {
     use std::os::unix::process::CommandExt;
-    let files = tempfile();
+    let files = (folder.join(".output"), folder.join(".errors"));
     let (output, errors) = (std::fs::File::create(&files.0)?, std::fs::File::create(&files.1)?);
     command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
     let since = Instant::now();
@@ -59,12 +59,6 @@ impl Drop for Beside {
         end_group(&self.0);
         let _ = self.0.wait();
     }
-}
-
-/// Places for what a command prints.
-fn tempfile() -> (PathBuf, PathBuf) {
-    let folder = crate::target().join("xtask");
-    (folder.join("programs-output"), folder.join("programs-errors"))
 }
 
 fn end_group(child: &Child) {

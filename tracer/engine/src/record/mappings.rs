@@ -165,7 +165,8 @@ impl Recorder {
         }
         let grows_down = flags & libc::MAP_GROWSDOWN != 0;
         let mapping = Mapping { start, end, protection, grows_down, source, name };
-        self.space_of(thread).hooks.new_text = text_of(&mapping);
+        // Code that is mapped shared cannot be written through `/proc/PID/mem`.
+        self.space_of(thread).hooks.new_text = text_of(&mapping).filter(|_| !shared);
         Ok(std::iter::once(MemoryOp::Map(mapping)).chain(resize).collect())
     }
 

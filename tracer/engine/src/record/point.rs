@@ -34,6 +34,15 @@ const CHOOSY_STEPS: usize = 128;
 /// How many unrelated stops may come before a thread obeys an interrupt or a step.
 const STRAY_STOPS_MAX: usize = 64;
 
+/// What came of running to the end of a repeated string instruction.
+enum Behind {
+    Reached,
+    /// Another stop came first.
+    Other(Wait),
+    /// No trap can be put there: code that is mapped shared cannot be written.
+    Unreachable,
+}
+
 impl Recorder {
     /// Stops the running thread between two inputs: to deliver a signal that waited too long, or to let others run.
     pub(super) fn force_point(&mut self, thread: i32) -> Result<(), TracerError> {
@@ -145,11 +154,15 @@ impl Recorder {
             }
             if let Some(end) = repeated_end(code, registers.rip) {
                 match self.run_to_end_of_repeat(thread, end)? {
-                    Some(other) => {
-                        self.arrived(thread, other)?;
+                    Behind::Other(stop) => {
+                        self.arrived(thread, stop)?;
                         return Ok(false);
                     }
-                    None => stepped = false,
+                    Behind::Reached => stepped = false,
+                    Behind::Unreachable => {
+                        self.resume(thread, 0)?;
+                        return Ok(false);
+                    }
                 }
             }
             ptrace::resume(thread, Resume::Step, 0).or_else(gone_is_fine)?;
@@ -167,14 +180,15 @@ impl Recorder {
         Ok(true)
     }
 
-    /// Runs a repeated string instruction to its end, where a trap is put for the time. `Some` when another stop came
-    /// first.
-    fn run_to_end_of_repeat(&mut self, thread: i32, end: u64) -> Result<Option<Wait>, TracerError> {
+    /// Runs a repeated string instruction to its end, where a trap is put for the time.
+    fn run_to_end_of_repeat(&mut self, thread: i32, end: u64) -> Result<Behind, TracerError> {
         let failed = TracerError::system("stop a thread behind a repeated instruction");
         let memory = self.memory_of(thread);
         let original = memory.array::<1>(end).map_err(&failed)?;
-        memory.write(end, &[TRAP]).map_err(&failed)?;
-        let mut other = None;
+        if memory.write(end, &[TRAP]).is_err() {
+            return Ok(Behind::Unreachable);
+        }
+        let mut came = Behind::Reached;
         for _ in 0..STRAY_STOPS_MAX {
             ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
             let (_, stop) = ptrace::wait(thread).map_err(&failed)?;
@@ -186,12 +200,12 @@ impl Recorder {
             let passing =
                 matches!(stop, Wait::Stop(_)) || matches!(stop, Wait::Signal(_)) && self.keep_back(thread)?;
             if !passing {
-                other = Some(stop);
+                came = Behind::Other(stop);
                 break;
             }
         }
         memory.write(end, &original).map_err(&failed)?;
-        Ok(other)
+        Ok(came)
     }
 
     fn is_step(&self, thread: i32) -> bool {

@@ -139,8 +139,9 @@ impl World {
         search: &mut Search,
         run: &RunOptions<'_>,
     ) -> Result<Found, TracerError> {
-        let mut patched: Vec<u64> = run.others.iter().map(|planted| planted.stub.site).collect();
-        patched.push(sought.registers.rip);
+        let layout = &self.space(self.task(sought.thread)?.space)?.layout;
+        let stubs = run.others.iter().map(|planted| planted.stub.site);
+        let patched = stubs.chain([sought.registers.rip]).flat_map(|site| layout.aliases(site)).collect();
         let seeker = Seeker { sought, patched };
         if seeker.look(self, search)? {
             return Ok(Found::Point);
@@ -170,8 +171,7 @@ impl World {
 
 struct Seeker<'a> {
     sought: Sought<'a>,
-    /// The differing lines of the visit that differed least.
-    /// Where stubs are planted meanwhile.
+    /// Where stubs are planted meanwhile, or show.
     patched: Vec<u64>,
 }
 
@@ -215,7 +215,7 @@ impl Seeker<'_> {
         let start = line.line * LINE_BYTES as u64;
         let end = start + LINE_BYTES as u64;
         let by_stub = |site: &u64| site + patch::JUMP_BYTES as u64 > start && *site < end;
-        self.patched.iter().any(by_stub) || world.has_breakpoint_in(self.sought.thread, start..end)
+        self.patched.iter().any(by_stub) || world.shows_breakpoint(self.sought.thread, start..end)
     }
 
     fn judge(&self, world: &World, search: &Search) -> Result<Verdict, TracerError> {

@@ -105,7 +105,7 @@ impl World {
         let space = self.task(id)?.space;
         let Some(original) = self.planted(space)?.get(&rip).copied() else { return Ok(None) };
         let failed = TracerError::system("step over a breakpoint");
-        self.memory_of(id)?.write(rip, &[original]).map_err(&failed)?;
+        self.space(space)?.write(rip, &[original]).map_err(&failed)?;
         // A repeated string instruction stays where it is while it goes on: that is no new arrival.
         let ran = loop {
             let ran = self.step_once(id, real, interrupt)?;
@@ -114,7 +114,7 @@ impl World {
                 break ran;
             }
         };
-        self.memory_of(id)?.write(rip, &[TRAP]).map_err(&failed)?;
+        self.space(space)?.write(rip, &[TRAP]).map_err(&failed)?;
         if ran != Ran::Step || extent == Extent::OneInstruction {
             return Ok(Some(ran));
         }
@@ -340,7 +340,7 @@ impl World {
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
         home.shell.call(libc::SYS_mmap, [start, len, protection, flags, u64::MAX, 0]).map_err(&failed)?;
         home.shell.memory.write(stub.trampoline, &stub.trampoline_bytes).map_err(&failed)?;
-        home.shell.memory.write(stub.site, &stub.site_bytes).map_err(&failed)?;
+        home.write(stub.site, &stub.site_bytes).map_err(&failed)?;
         Ok(Some(Planted { stub, start, len }))
     }
 
@@ -373,14 +373,14 @@ impl World {
         for address in gone {
             let original = home.planted.remove(&address).expect("it was just listed");
             // The code may have been unmapped since.
-            let _ = home.shell.memory.write(address, &[original]);
+            let _ = home.write(address, &[original]);
         }
         for address in wanted {
             if home.planted.contains_key(address) {
                 continue;
             }
             if let Ok([original]) = home.shell.memory.array::<1>(*address)
-                && home.shell.memory.write(*address, &[TRAP]).is_ok()
+                && home.write(*address, &[TRAP]).is_ok()
             {
                 home.planted.insert(*address, original);
             }
@@ -392,6 +392,14 @@ impl World {
     pub(crate) fn has_breakpoint_in(&self, thread: ThreadId, range: std::ops::Range<u64>) -> bool {
         let space = self.task(thread).and_then(|task| self.space(task.space));
         space.is_ok_and(|space| space.planted.range(range).next().is_some())
+    }
+
+    /// The same, or one that is planted elsewhere shows in the range, since the memory is mapped twice.
+    pub(crate) fn shows_breakpoint(&self, thread: ThreadId, range: std::ops::Range<u64>) -> bool {
+        let Ok(space) = self.task(thread).and_then(|task| self.space(task.space)) else { return false };
+        let len = range.end - range.start;
+        let shows = |start: u64| space.planted.range(start..start.saturating_add(len)).next().is_some();
+        space.layout.aliases(range.start).into_iter().any(shows)
     }
 
     /// Reads memory as the program sees it: without our breakpoints and sentries.
@@ -423,7 +431,7 @@ impl Space {
     /// Takes a stub away. No thread may stand inside it.
     pub(crate) fn unplant(&self, planted: &Planted) -> Result<(), TracerError> {
         let failed = TracerError::system("take a stub away");
-        self.shell.memory.write(planted.stub.site, &planted.stub.original).map_err(&failed)?;
+        self.write(planted.stub.site, &planted.stub.original).map_err(&failed)?;
         self.shell.call(libc::SYS_munmap, [planted.start, planted.len, 0, 0, 0, 0]).map_err(&failed)?;
         Ok(())
     }

@@ -224,6 +224,37 @@ impl Space {
             serving: self.serving.clone(),
         })
     }
+
+    /// Writes memory, whatever its protection. What is mapped shared and may not be written is the one thing that `/proc/PID/mem`
+    /// refuses (`check_vma_flags` in the kernel's mm/gup.c), so it is made writable for the time.
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let refused = match self.shell.memory.write(address, bytes) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let end = address.saturating_add(bytes.len() as u64);
+        let is_locked = |mapping: &&Mapping| {
+            let touches = mapping.start < end && address < mapping.end;
+            let is_shared = matches!(mapping.source, Source::Shared { .. });
+            touches && is_shared && mapping.protection & libc::PROT_WRITE == 0
+        };
+        let locked: Vec<&Mapping> = self.layout.iter().filter(is_locked).collect();
+        if locked.is_empty() {
+            return Err(refused);
+        }
+        let protect = |mapping: &Mapping, protection: i32| {
+            let len = mapping.end - mapping.start;
+            self.shell.call(libc::SYS_mprotect, [mapping.start, len, protection as u32 as u64, 0, 0, 0])
+        };
+        for mapping in &locked {
+            protect(mapping, mapping.protection | libc::PROT_READ | libc::PROT_WRITE)?;
+        }
+        let written = self.shell.memory.write(address, bytes);
+        for mapping in &locked {
+            protect(mapping, mapping.protection)?;
+        }
+        written
+    }
 }
 
 /// A replayed thread.
