@@ -4,7 +4,10 @@
 mod bench;
 mod corpus;
 mod demo;
+mod limited;
+mod load;
 mod packages;
+mod page;
 mod programs;
 mod suites;
 mod tidy;
@@ -27,6 +30,8 @@ usage: cargo xtask COMMAND
                    real programs, a row each (only those with NAME in their names)
   corpus programs --write
                    the same, all of them, and the table goes into docs/corpora.md
+  corpus load [NAME | --write]
+                   1000 recordings of threads and signals while all cores are busy with other work
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +46,9 @@ fn main() -> ExitCode {
         ["corpus", "programs"] => programs::run("", false),
         ["corpus", "programs", "--write"] => programs::run("", true),
         ["corpus", "programs", only] => programs::run(only, false),
+        ["corpus", "load"] => load::run("", false),
+        ["corpus", "load", "--write"] => load::run("", true),
+        ["corpus", "load", only] => load::run(only, false),
         ["corpus", rest @ ..] => corpus::run(rest.first().copied()),
         _ => {
             eprint!("{USAGE}");

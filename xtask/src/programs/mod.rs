@@ -4,7 +4,6 @@
 
 mod gui;
 mod languages;
-mod run;
 mod servers;
 mod table;
 mod tools;
@@ -14,8 +13,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::limited::{self, Beside, Ran, last_line};
 use crate::{fresh_directory, packages, release_vdbg, root, target};
-use run::{Beside, Ran, last_line};
 use table::Row;
 
 /// A program that must record. Its scripts are bash's and run in a folder of its own, with these variables: `$PORT`, a free
@@ -113,7 +112,7 @@ impl<'a> Place<'a> {
 
     fn run(&self, mut command: Command) -> Result<Ran> {
         self.set(&mut command);
-        run::run_limited(command, &self.folder)
+        limited::run_limited(command, &self.folder)
     }
 
     fn set(&self, command: &mut Command) {
@@ -188,7 +187,7 @@ impl<'a> Place<'a> {
         let figures = table::Figures {
             record: ratio(&recorded),
             replay: ratio(&replayed),
-            size_mb: run::size_of(&trace)? as f64 / 1e6,
+            size_mb: limited::size_of(&trace)? as f64 / 1e6,
         };
         std::fs::remove_dir_all(&trace)?;
         Ok(figures)

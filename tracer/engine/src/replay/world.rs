@@ -648,6 +648,7 @@ pub(crate) fn settled(registers: &Registers) -> Registers {
     Registers { orig_rax: u64::MAX, ..*registers }
 }
 
+/// Copies what is no hole: programs map much more than they use.
 fn copy_shared(shared: &BTreeMap<u32, SharedMemory>) -> io::Result<BTreeMap<u32, SharedMemory>> {
     shared.iter().map(|(id, memory)| Ok((*id, memory.copy()?))).collect()
 }
