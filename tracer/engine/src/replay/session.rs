@@ -345,6 +345,11 @@ impl Session {
         self.options.checkpoint_spacing.unwrap_or_else(usual)
     }
 
+    /// What the last checkpoint took.
+    pub(crate) fn checkpoint_cost(&self) -> Duration {
+        self.checkpoint_cost
+    }
+
     /// Copies the world as it is at the present position; not when that is unknown, after an interrupted run.
     pub(crate) fn add_checkpoint(&mut self, purpose: Purpose) -> Result<(), TracerError> {
         if self.lost {

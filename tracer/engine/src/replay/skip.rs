@@ -26,8 +26,11 @@ const SLICES: u32 = 16;
 /// More slices than this are not made, however long the stretch takes the second time.
 const PIECES_MAX: usize = 48;
 
-/// So many stops are looked at in a stretch before it is divided.
+/// So many stops are looked at in a stretch before it is divided, and more where that would take longer.
 const STOPS_MAX: u64 = 500;
+
+/// What a stop costs.
+const STOP_COST: Duration = Duration::from_micros(20);
 
 /// How often a stretch is divided.
 const DEPTH_MAX: u32 = 12;
@@ -180,7 +183,7 @@ impl Session {
         end: &Position,
         hunt: &mut Hunt<'_>,
     ) -> Result<Last, TracerError> {
-        let last = self.last_hit(begin, end, STOPS_MAX, hunt)?;
+        let last = self.last_hit(begin, end, self.stops_before_division(), hunt)?;
         if !matches!(last, Last::TooMany) {
             return Ok(last);
         }
@@ -199,6 +202,13 @@ impl Session {
         let expected = Duration::from_nanos(self.time_of(&end).saturating_sub(self.time_of(begin)));
         let time = expected.max(self.checkpoint_spacing());
         self.last_hit_divided(begin, &end, hunt, time, 0)
+    }
+
+    /// A stretch with so many stops is divided: they have cost what a checkpoint for each slice costs, which is made once and
+    /// gone back to once.
+    fn stops_before_division(&self) -> u64 {
+        let division = self.checkpoint_cost() * 2 * SLICES;
+        STOPS_MAX.max((division.as_nanos() / STOP_COST.as_nanos()) as u64)
     }
 
     /// The last hit in a stretch that has many stops and takes so long.
@@ -225,7 +235,7 @@ impl Session {
             }
             let mut last = Last::TooMany;
             if !whole {
-                last = self.last_hit(&piece.begin, &piece.end, STOPS_MAX, hunt)?;
+                last = self.last_hit(&piece.begin, &piece.end, self.stops_before_division(), hunt)?;
             }
             if matches!(last, Last::TooMany) {
                 last = self.last_hit_divided(&piece.begin, &piece.end, hunt, piece.time, depth + 1)?;

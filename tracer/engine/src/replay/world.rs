@@ -277,16 +277,23 @@ pub(crate) struct SharedMemory {
     pub(crate) len: u64,
     /// The trace says how long it is; otherwise it has to hold what is mapped of it.
     pub(crate) sized: bool,
+    /// It can only be inherited: when nobody maps it any more, it is gone.
+    pub(crate) anonymous: bool,
 }
 
 impl SharedMemory {
     fn new(trace: &Reader, object: &trace::SharedObject) -> io::Result<SharedMemory> {
         let Some(initial) = &object.initial else {
-            return Ok(SharedMemory { file: process::memory_file(0)?, len: 0, sized: false });
+            return Ok(SharedMemory {
+                file: process::memory_file(0)?,
+                len: 0,
+                sized: false,
+                anonymous: false,
+            });
         };
         let stored = File::open(trace.file(initial))?;
         let len = stored.metadata()?.len();
-        Ok(SharedMemory { file: copy_of(&stored, len)?, len, sized: false })
+        Ok(SharedMemory { file: copy_of(&stored, len)?, len, sized: false, anonymous: false })
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), TracerError> {
@@ -296,7 +303,8 @@ impl SharedMemory {
     }
 
     fn copy(&self) -> io::Result<SharedMemory> {
-        Ok(SharedMemory { file: copy_of(&self.file, self.len)?, len: self.len, sized: self.sized })
+        let file = copy_of(&self.file, self.len)?;
+        Ok(SharedMemory { file, len: self.len, sized: self.sized, anonymous: self.anonymous })
     }
 }
 
@@ -389,7 +397,10 @@ impl World {
         }
         // Whole pages may reach over its end.
         file.set_len(object.len).map_err(&failed)?;
-        self.shared.insert(object.object.id, SharedMemory { file, len: object.len, sized: object.sized });
+        self.shared.insert(
+            object.object.id,
+            SharedMemory { file, len: object.len, sized: object.sized, anonymous: false },
+        );
         Ok(())
     }
 
@@ -458,8 +469,13 @@ impl World {
         space: SpaceId,
         op: &MemoryOp,
     ) -> Result<(), TracerError> {
-        if let MemoryOp::Map(Mapping { start, end, source: Source::Shared { object, offset }, .. }) = op {
+        if let MemoryOp::Map(Mapping {
+            start, end, source: Source::Shared { object, offset }, name, ..
+        }) = op
+        {
             self.prepare_shared(trace, object, offset + (end - start))?;
+            // Files and segments have names.
+            self.shared_object(trace, object)?.anonymous = name.is_empty();
         }
         if let MemoryOp::Remap { old, new_len, .. } = op
             && let Some(Mapping { start, source: Source::Shared { object, offset }, .. }) =
@@ -561,11 +577,22 @@ impl World {
         Some(())
     }
 
+    /// The shared memory that somebody maps or may map again.
+    fn live_shared(&self) -> impl Iterator<Item = (&u32, &SharedMemory)> {
+        let object = |mapping: &Mapping| match &mapping.source {
+            Source::Shared { object, .. } => Some(object.id),
+            _ => None,
+        };
+        let mapped: BTreeSet<u32> =
+            self.spaces.values().flat_map(|space| space.layout.iter().filter_map(object)).collect();
+        self.shared.iter().filter(move |(id, memory)| !memory.anonymous || mapped.contains(id))
+    }
+
     /// A copy of everything, threads as their registers only.
     pub(crate) fn freeze(&self) -> Result<FrozenWorld, TracerError> {
         let failed = TracerError::system("make a checkpoint");
         let mut spaces = BTreeMap::new();
-        let shared = copy_shared(&self.shared).map_err(&failed)?;
+        let shared = copy_shared(self.live_shared()).map_err(&failed)?;
         for (id, space) in &self.spaces {
             let copy = space.copy().map_err(&failed)?;
             remap_shared(&copy.shell, &copy.layout, &shared).map_err(&failed)?;
@@ -649,8 +676,10 @@ pub(crate) fn settled(registers: &Registers) -> Registers {
 }
 
 /// Copies what is no hole: programs map much more than they use.
-fn copy_shared(shared: &BTreeMap<u32, SharedMemory>) -> io::Result<BTreeMap<u32, SharedMemory>> {
-    shared.iter().map(|(id, memory)| Ok((*id, memory.copy()?))).collect()
+fn copy_shared<'a>(
+    shared: impl IntoIterator<Item = (&'a u32, &'a SharedMemory)>,
+) -> io::Result<BTreeMap<u32, SharedMemory>> {
+    shared.into_iter().map(|(id, memory)| Ok((*id, memory.copy()?))).collect()
 }
 
 /// Points the shared mappings of a copied process at the copies of their objects.
