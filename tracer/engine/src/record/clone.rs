@@ -224,6 +224,15 @@ impl Recorder {
         self.tasks.values().any(|task| task.process == thread && task.thread != thread)
     }
 
+    /// Sees to a leader that has been killed without an exit stop while others of its process are still there: waitpid(2) does
+    /// not report it before they have ended, which they may not do while it has the turn.
+    pub(super) fn note_zombie(&mut self, thread: i32) -> Result<(), TracerError> {
+        if self.is_leader_of_others(thread) && process::state(thread) == Some(b'Z') {
+            self.ended(thread, libc::SIGKILL)?;
+        }
+        Ok(())
+    }
+
     /// waitpid(2) reports an end that no exit stop announced (SIGKILL in certain stops), or the late end of a leader.
     pub(super) fn ended(&mut self, thread: i32, status: i32) -> Result<(), TracerError> {
         if thread == self.root {

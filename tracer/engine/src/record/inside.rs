@@ -225,7 +225,7 @@ impl Recorder {
     fn run_inside(&mut self, thread: i32, how: Resume, address: u64) -> Result<Option<Wait>, TracerError> {
         for _ in 0..STOPS_MAX {
             ptrace::resume(thread, how, 0).or_else(gone_is_fine)?;
-            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            let stop = ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))?;
             match stop {
                 Wait::Signal(libc::SIGTRAP) => {
                     let raw = self.raw_registers(thread)?;

@@ -428,8 +428,12 @@ impl Recorder {
 
     /// Waits for what comes after a thread has been killed in a stop.
     fn wait_after_kill(&mut self, thread: i32) -> Result<Next, TracerError> {
+        /// How often it is looked at whether no such stop will come.
+        const ZOMBIE_INTERVAL: Duration = Duration::from_millis(10);
         while self.tasks.get(&thread).is_some_and(|task| task.status == Status::Running) {
-            self.wait_for_stop(None)?;
+            if !self.wait_for_stop(Some(Instant::now() + ZOMBIE_INTERVAL))? {
+                self.note_zombie(thread)?;
+            }
         }
         match self.tasks.get(&thread).map(|task| task.status) {
             Some(Status::Stopped(stop @ Wait::Event(libc::PTRACE_EVENT_EXIT))) => self.process(thread, stop),

@@ -109,7 +109,7 @@ impl Recorder {
     fn stop_for_point(&mut self, thread: i32) -> Result<bool, TracerError> {
         let mut stepped = false;
         for steps in 0..STRAY_STOPS_MAX + STEPS_MAX {
-            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            let stop = ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))?;
             self.follow_turn();
             if self.current != Some(thread) {
                 // It has passed the turn on meanwhile.
@@ -191,7 +191,7 @@ impl Recorder {
         let mut came = Behind::Reached;
         for _ in 0..STRAY_STOPS_MAX {
             ptrace::resume(thread, Resume::Continue, 0).or_else(gone_is_fine)?;
-            let (_, stop) = ptrace::wait(thread).map_err(&failed)?;
+            let stop = ptrace::wait_one(thread).map_err(&failed)?;
             if stop == Wait::Signal(libc::SIGTRAP) {
                 let registers = self.registers(thread)?;
                 self.set_registers(thread, &Registers { rip: end, ..registers })?;
@@ -302,7 +302,7 @@ impl Recorder {
     fn step_call(&mut self, thread: i32, address: u64) -> Option<i64> {
         for _ in 0..STRAY_STOPS_MAX {
             ptrace::resume(thread, Resume::Step, 0).ok()?;
-            let (_, stop) = ptrace::wait(thread).ok()?;
+            let stop = ptrace::wait_one(thread).ok()?;
             let registers = ptrace::registers(thread).ok()?;
             match stop {
                 Wait::Signal(libc::SIGTRAP) if registers.rip == address + 2 => {

@@ -247,7 +247,7 @@ impl Recorder {
     ) -> Result<Option<Next>, TracerError> {
         ptrace::resume(thread, Resume::Syscall, signal).or_else(gone_is_fine)?;
         for _ in 0..STRAY_STOPS_MAX {
-            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            let stop = ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))?;
             match stop {
                 stop if wanted(stop) => return Ok(None),
                 Wait::Signal(_) => {
@@ -314,7 +314,7 @@ impl Recorder {
         self.show_own(thread)?;
         // With a step the kernel stops at the handler's first instruction, when the frame is complete.
         ptrace::resume(thread, Resume::Step, signal).or_else(gone_is_fine)?;
-        let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a signal handler"))?;
+        let stop = ptrace::wait_one(thread).map_err(TracerError::system("wait for a signal handler"))?;
         if stop != Wait::Signal(libc::SIGTRAP) {
             // The frame could not be written: the kernel forces SIGSEGV, which comes next.
             self.signal_event(thread, before, &info, point, Outcome::Ignored)?;

@@ -352,6 +352,13 @@ impl Recorder {
             let sleeps = match process::state(thread) {
                 Some(b'S') => true,
                 Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
+                Some(b'Z') => {
+                    self.note_zombie(thread)?;
+                    if self.current != Some(thread) {
+                        return Ok(());
+                    }
+                    false
+                }
                 _ => false,
             };
             if sleeps {

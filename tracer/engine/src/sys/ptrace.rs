@@ -2,9 +2,12 @@
 //! says otherwise; on another thread the kernel answers ESRCH, which is returned.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_long, c_void};
 use trace::Registers;
+
+use super::{process, signal};
 
 /// A stop or the end of a traced thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,27 @@ pub(crate) fn wait(thread: i32) -> io::Result<(i32, Wait)> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Waits for a stop of this one thread. A leader that is killed without an exit stop (a SIGKILL that is pending keeps the kernel
+/// from that stop) is a zombie that waitpid(2) does not report while it has other threads: its end is said all the same.
+pub(crate) fn wait_one(thread: i32) -> io::Result<Wait> {
+    /// How often that is looked at.
+    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+    let mut looked = Instant::now();
+    loop {
+        if let Some((_, stop)) = poll(thread)? {
+            return Ok(stop);
+        }
+        if looked.elapsed() >= LOOK_INTERVAL {
+            looked = Instant::now();
+            if process::state(thread) == Some(b'Z') {
+                let reported = poll(thread)?.map(|(_, stop)| stop);
+                return Ok(reported.unwrap_or(Wait::Ended(libc::SIGKILL)));
+            }
+        }
+        signal::wait_child(LOOK_INTERVAL);
     }
 }
 
