@@ -37,7 +37,7 @@ impl Row {
     pub(super) fn line(&self, program: &Program) -> String {
         let result = match &self.error {
             None if program.limit.is_empty() => "good".to_owned(),
-            None => format!("good; but {}", program.limit),
+            None => format!("good; but this was known: {}", program.limit),
             Some(error) if program.limit.is_empty() => error.replace('\n', " ").replace('|', "/"),
             Some(error) => {
                 format!("known limit: {} ({})", program.limit, error.replace('\n', " ").replace('|', "/"))
