@@ -53,6 +53,12 @@ fn threads_that_main_leaves_behind() {
     check("leaves.c");
 }
 
+/// A leader that waits for its turn is killed by another thread's signal.
+#[test]
+fn a_leader_that_is_killed_in_a_stop() {
+    check("doomed.c");
+}
+
 #[test]
 fn exec_from_a_thread() {
     check("execthread.c");

@@ -33,6 +33,7 @@ const DEBUGGEES: &[Debuggee] = &[
     debuggee("leaves"),
     debuggee("execthread"),
     debuggee("killed"),
+    debuggee("doomed"),
     debuggee("processes"),
     debuggee("timestamps"),
     debuggee("vectors"),
