@@ -21,12 +21,18 @@ const LAST: &str = "last EXPR, 10 million writes in 10 s";
 const STEP_SECOND: &str = "reverse-step, second and later";
 const STEPI_SECOND: &str = "reverse-stepi, second and later";
 
+/// Going to the end of twenty seconds of a program that makes calls.
+const END: &str = "goto end, 20 s of CPython";
+
 /// How many steps one run is measured over.
 const STEPS: usize = 20;
 
 pub(super) fn measure(bench: &Bench) -> Result<()> {
     if bench.wants(REVERSE) {
         sieve(bench)?;
+    }
+    if bench.wants(END) {
+        end(bench)?;
     }
     if bench.wants(CONDITIONAL) {
         conditional(bench)?;
@@ -43,6 +49,17 @@ fn sieve(bench: &Bench) -> Result<()> {
     let took = difference(bench, &trace, &["continue", "break main"], &["reverse-continue"])?;
     print_row(REVERSE, &format!("{:.1}", milliseconds(bare)), "", &format!("{took:.3} s"), "");
     Ok(())
+}
+
+/// By way of the last snapshot.
+fn end(bench: &Bench) -> Result<()> {
+    const SCRIPT: &str = "import os, time
+end = time.time() + 20
+while time.time() < end:
+    sum(range(20000))
+    os.getppid()";
+    let long = recorded(bench, "trace-end", &["/usr/bin/python3", "-c", SCRIPT])?;
+    row(bench, END, "2 s", Going { trace: &long, before: &[], measured: &["goto end"] })
 }
 
 /// Going to a breakpoint in a hot loop whose condition, on an argument or a variable in memory, is true once at its end.
