@@ -61,6 +61,23 @@ impl Search {
     pub(crate) fn set_out(&mut self) {
         self.met = Met::default();
     }
+
+    /// The search that may succeed when this one has not: what differed at the closest visit is forgiven. `None` when that
+    /// was too much.
+    pub(crate) fn wider(&self) -> Option<Search> {
+        let closest = self.met.closest.as_ref()?;
+        if closest.is_empty() {
+            let wider = || Search { any_xstate: true, met: Met::default(), ..self.clone() };
+            return (!self.any_xstate).then(wider);
+        }
+        let room = self.forgiven.len() < FORGIVEN_LINES_MAX * FORGIVEN_ROUNDS_MAX;
+        (closest.len() <= FORGIVEN_LINES_MAX && room).then(|| {
+            let mut wider = Search { met: Met::default(), ..self.clone() };
+            wider.forgiven.extend(closest.iter().map(|line| line.line));
+            wider.lines.retain(|line| !wider.forgiven.contains(&line.line));
+            wider
+        })
+    }
 }
 
 /// How a thread is run to its point.
@@ -335,24 +352,10 @@ impl Seeker<'_> {
     }
 
     fn ended(&self, ran: Ran, search: &Search) -> Found {
-        match (ran, &search.met.closest) {
-            (Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_), _) => {
-                Found::Other(ran)
-            }
-            (_, Some(lines)) if lines.is_empty() && !search.any_xstate => {
-                Found::Missed(Search { any_xstate: true, met: Met::default(), ..search.clone() })
-            }
-            (_, Some(lines))
-                if (1..=FORGIVEN_LINES_MAX).contains(&lines.len())
-                    && search.forgiven.len() < FORGIVEN_LINES_MAX * FORGIVEN_ROUNDS_MAX =>
-            {
-                let mut wider = Search { met: Met::default(), ..search.clone() };
-                wider.forgiven.extend(lines.iter().map(|line| line.line));
-                wider.lines.retain(|line| !wider.forgiven.contains(&line.line));
-                Found::Missed(wider)
-            }
-            _ => Found::Other(ran),
-        }
+        let on_the_way =
+            matches!(ran, Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Interrupted | Ran::Step | Ran::Stub(_));
+        let wider = if on_the_way { None } else { search.wider() };
+        wider.map_or(Found::Other(ran), Found::Missed)
     }
 }
 

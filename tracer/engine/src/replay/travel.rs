@@ -8,7 +8,7 @@ use trace::{Event, EventKind, Outcome, ThreadId};
 use super::apply::{comparable, mismatch, needs_run};
 use super::landmark::site_of;
 use super::planted::Extras;
-use super::point::{Found, RunOptions};
+use super::point::{Found, RunOptions, Search};
 use super::position::{Leg, Position};
 use super::run::{Extent, Ran};
 use super::session::{Purpose, Session};
@@ -459,10 +459,11 @@ impl Session {
         }
         self.prepare(event.thread, guard, Extras::default(), &[])?;
         let bound = self.search_bound(event)?;
+        let mut begun = Instant::now();
         self.searches.entry(self.at.event).or_default().set_out();
         let origin = self.at.clone();
         loop {
-            let limit = [self.pause_time(), bound].into_iter().flatten().min();
+            let limit = [self.pause_time(), limit_of(&bound)].into_iter().flatten().min();
             let mut ran = match &event.kind {
                 EventKind::ForcedPoint { fingerprint } => {
                     let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
@@ -487,8 +488,17 @@ impl Session {
                 _ => self.run_free(event.thread, limit)?,
             };
             if ran == Ran::Interrupted && !self.interrupt.is_requested() {
-                if bound.is_some_and(|bound| Instant::now() >= bound) {
+                if limit_of(&bound).is_some_and(|given_up| Instant::now() >= given_up) {
                     return Err(self.not_reached(event));
+                }
+                if bound.as_ref().is_some_and(|bound| begun.elapsed() >= bound.doubted) {
+                    begun = Instant::now();
+                    // The thread may wait for what only comes at the point.
+                    if let Some(wider) = self.searches.get(&self.at.event).and_then(Search::wider) {
+                        self.search_again(&origin, wider)?;
+                        self.prepare(event.thread, guard, Extras::default(), &[])?;
+                        continue;
+                    }
                 }
                 match self.pause(event, site_of(event))? {
                     None => continue,
@@ -506,8 +516,11 @@ impl Session {
         }
     }
 
-    /// When the search for a forced point is given up: a program may compute for ever once it is not found.
-    fn search_bound(&self, event: &Event) -> Result<Option<Instant>, TracerError> {
+    /// How long a forced point is searched for: a program may compute for ever once it is not found.
+    fn search_bound(&self, event: &Event) -> Result<Option<Bound>, TracerError> {
+        /// After this, and so many times the recorded interval, the closest visit is taken to be the right one.
+        const DOUBT_MIN: Duration = Duration::from_secs(2);
+        const DOUBT_FACTOR: u64 = 20;
         /// A search takes at least so long.
         const SEARCH_MIN: Duration = Duration::from_secs(120);
         /// How much longer than the recorded interval it may take: each false match costs a stop.
@@ -517,8 +530,11 @@ impl Session {
         }
         let before = self.at.event.checked_sub(1).map(|number| self.trace.event(number)).transpose()?;
         let interval_ns = event.time_ns.saturating_sub(before.map_or(0, |before| before.time_ns));
-        let recorded = Duration::from_nanos(interval_ns.saturating_mul(SEARCH_FACTOR));
-        Ok(Some(Instant::now() + recorded.max(SEARCH_MIN)))
+        let times = |factor: u64| Duration::from_nanos(interval_ns.saturating_mul(factor));
+        Ok(Some(Bound {
+            doubted: times(DOUBT_FACTOR).max(DOUBT_MIN),
+            given_up: Instant::now() + times(SEARCH_FACTOR).max(SEARCH_MIN),
+        }))
     }
 
     fn not_reached(&mut self, event: &Event) -> TracerError {
@@ -926,6 +942,16 @@ impl Session {
             }
         }
     }
+}
+
+/// After what time the search for a forced point is doubted, and when it is given up.
+struct Bound {
+    doubted: Duration,
+    given_up: Instant,
+}
+
+fn limit_of(bound: &Option<Bound>) -> Option<Instant> {
+    bound.as_ref().map(|bound| bound.given_up)
 }
 
 /// Nothing stops.

@@ -32,6 +32,11 @@ fn points_of_signals_from_outside_are_found_again() {
     isolated("points_from_outside");
 }
 
+#[test]
+fn lines_that_differ_at_every_visit_are_forgiven() {
+    isolated("points_among_remains");
+}
+
 /// Replays to the end; how many forced points were found on the way.
 fn found_again(trace: &Path) -> u64 {
     let mut session = open(trace);
@@ -149,4 +154,35 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     let points = found_again(&trace);
     println!("{points} forced points");
     assert!(points >= 20, "only {points} forced points came about");
+}
+
+/// Some lines of a point's fingerprint are made to differ, as remains of signal frames do; the search for it is interrupted
+/// for checkpoints several times.
+pub(crate) fn points_among_remains() {
+    const SPOILT: usize = 3;
+    // Few calls, so that each is an event of its own.
+    let trace = crate::support::Program::compile_with("remains.c", &["-static"]).record("trace", &[]);
+    let reader = trace::Reader::open(&trace).expect("a trace");
+    let copy = scratch("spoilt");
+    std::fs::create_dir(&copy).expect("a directory");
+    let mut writer = trace::Writer::create(&copy, reader.header(), None).expect("a trace");
+    let mut spoilt = 0;
+    for number in 0..reader.len() {
+        assert!(reader.calls(number).expect("an event").is_none(), "its data is in the events file");
+        let mut event = reader.event(number).expect("an event");
+        if let EventKind::ForcedPoint { fingerprint } = &mut event.kind {
+            for line in fingerprint.lines.iter_mut().take(SPOILT) {
+                line.hash ^= 1;
+                spoilt += 1;
+            }
+        }
+        writer.event(event).expect("it can be written");
+    }
+    assert!(spoilt >= SPOILT, "{spoilt} lines were there to be spoilt");
+    writer.finish(Some(0), 0).expect("it can be written");
+    for file in ["data", "end.json"] {
+        std::fs::copy(trace.join(file), copy.join(file)).expect("it can be copied");
+    }
+    std::fs::rename(trace.join("files"), copy.join("files")).expect("it can be moved");
+    found_again(&copy);
 }

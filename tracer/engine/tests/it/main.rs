@@ -41,6 +41,7 @@ const JOBS: &[(&str, fn())] = &[
     ("points_in_python", fingerprints::points_in_python),
     ("points_in_perl", fingerprints::points_in_perl),
     ("points_from_outside", fingerprints::points_from_outside),
+    ("points_among_remains", fingerprints::points_among_remains),
 ];
 
 /// Called by the C library before `main`, in every process of this binary.

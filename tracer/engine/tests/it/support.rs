@@ -78,6 +78,11 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn compile(source: &str) -> Program {
+        Program::compile_with(source, &[])
+    }
+
+    /// With further options for the compiler.
+    pub(crate) fn compile_with(source: &str, options: &[&str]) -> Program {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs").join(source);
         let path = scratch(source.trim_end_matches(".c"));
         let mut gcc = Command::new("gcc");
@@ -90,8 +95,8 @@ impl Program {
             "-Wall",
             "-Werror",
             "-Wno-unused-result",
-            "-o",
         ]);
+        gcc.args(options).arg("-o");
         let status = gcc.arg(&path).arg(from).status().expect("gcc can be started");
         assert!(status.success(), "{source} does not compile");
         Program { path }
