@@ -2,7 +2,8 @@
 //!
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
 //! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`planted`]
-//! evaluates conditions inside the process, [`landmark`] makes and finds places in the midst of an interval, [`travel`]
+//! evaluates conditions inside the process, [`landmark`] makes and finds places in the midst of an interval, [`interval`] and
+//! [`legs`] go through one, [`snapshot`] begins at a snapshot of the trace, [`travel`]
 //! goes forward, [`reverse`] goes back, [`skip`] makes going back to a write quick.
 
 mod apply;
@@ -10,7 +11,9 @@ mod calls;
 #[cfg(test)]
 mod cost;
 mod guard;
+mod interval;
 mod landmark;
+mod legs;
 mod planted;
 mod point;
 mod position;

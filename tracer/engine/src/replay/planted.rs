@@ -15,10 +15,11 @@
 use patch::{Condition, JUMP_BYTES, Predicate};
 use trace::{EventKind, Registers, SpaceId, ThreadId};
 
+use super::legs::TRAPPED_COUNT_MAX;
 use super::point::general;
 use super::run::{Planted, Ran};
 use super::session::Session;
-use super::travel::{Stops, TRAPPED_COUNT_MAX};
+use super::travel::Stops;
 use super::world::World;
 use crate::TracerError;
 use crate::sys::ptrace::SignalInfo;

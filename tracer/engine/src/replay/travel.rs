@@ -1,16 +1,13 @@
 //! Going forward: through intervals and events, to a position or to the first stop.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use trace::{Event, EventKind, Outcome, ThreadId};
 
-use super::apply::{comparable, mismatch, needs_run};
-use super::landmark::site_of;
+use super::apply::{comparable, needs_run};
 use super::planted::Extras;
-use super::point::{Found, RunOptions, Search};
 use super::position::{Leg, Position};
-use super::run::{Extent, Ran};
+use super::run::Ran;
 use super::session::{Purpose, Session};
 use super::{Watch, apply};
 use crate::TracerError;
@@ -141,8 +138,8 @@ pub enum Stop {
 /// How often each address and each watch was reached since the last anchor of the position.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    visits: HashMap<u64, u64>,
-    touches: HashMap<Watch, u64>,
+    pub(super) visits: HashMap<u64, u64>,
+    pub(super) touches: HashMap<Watch, u64>,
     /// Stops that were looked at, in all: two hits with the same number are at the same place.
     pub(crate) stops: u64,
 }
@@ -165,9 +162,6 @@ pub(crate) enum Went {
     Hit(Hit),
     Interrupted,
 }
-
-/// A count above this is left to a stub in the process.
-pub(crate) const TRAPPED_COUNT_MAX: u64 = 64;
 
 /// What is watched on the way, with the values last seen.
 pub(crate) struct Guard<'a> {
@@ -446,149 +440,6 @@ impl Session {
         hits
     }
 
-    /// Runs the thread of `event` to it, without applying it.
-    pub(crate) fn run_to_event(
-        &mut self,
-        event: &Event,
-        guard: &mut Guard<'_>,
-        on_hit: OnHit<'_>,
-    ) -> Result<Went, TracerError> {
-        let arrived = self.world.tasks.get(&event.thread).is_none_or(|task| task.arrived);
-        if !needs_run(&event.kind) || arrived {
-            return Ok(Went::Through);
-        }
-        self.prepare(event.thread, guard, Extras::default(), &[])?;
-        let bound = self.search_bound(event)?;
-        let mut begun = Instant::now();
-        self.searches.entry(self.at.event).or_default().set_out();
-        let origin = self.at.clone();
-        loop {
-            let limit = [self.pause_time(), limit_of(&bound)].into_iter().flatten().min();
-            let mut ran = match &event.kind {
-                EventKind::ForcedPoint { fingerprint } => {
-                    let mut search = self.searches.remove(&self.at.event).unwrap_or_default();
-                    let interrupt = self.interrupt.clone();
-                    let found = self.world.run_to_point(
-                        event,
-                        fingerprint,
-                        &mut search,
-                        &RunOptions { others: &[], limit, interrupt: &interrupt },
-                    );
-                    self.searches.insert(self.at.event, search);
-                    match found? {
-                        Found::Point => return self.arrive(event),
-                        Found::Other(ran) => ran,
-                        Found::Missed(wider) => {
-                            self.search_again(&origin, wider)?;
-                            self.prepare(event.thread, guard, Extras::default(), &[])?;
-                            continue;
-                        }
-                    }
-                }
-                _ => self.run_free(event.thread, limit)?,
-            };
-            if ran == Ran::Interrupted && !self.interrupt.is_requested() {
-                if limit_of(&bound).is_some_and(|given_up| Instant::now() >= given_up) {
-                    return Err(self.not_reached(event));
-                }
-                if bound.as_ref().is_some_and(|bound| begun.elapsed() >= bound.doubted) {
-                    begun = Instant::now();
-                    // The thread may wait for what only comes at the point.
-                    if let Some(wider) = self.searches.get(&self.at.event).and_then(Search::wider) {
-                        self.search_again(&origin, wider)?;
-                        self.prepare(event.thread, guard, Extras::default(), &[])?;
-                        continue;
-                    }
-                }
-                match self.pause(event, site_of(event))? {
-                    None => continue,
-                    Some(other) => ran = other,
-                }
-            }
-            match self.look_at(event.thread, ran, None, guard, on_hit)? {
-                Some(went) => return Ok(went),
-                None if is_on_the_way(&ran) => {}
-                None => {
-                    self.check(event, &ran)?;
-                    return self.arrive(event);
-                }
-            }
-        }
-    }
-
-    /// How long a forced point is searched for: a program may compute for ever once it is not found.
-    fn search_bound(&self, event: &Event) -> Result<Option<Bound>, TracerError> {
-        /// After this, and so many times the recorded interval, the closest visit is taken to be the right one.
-        const DOUBT_MIN: Duration = Duration::from_secs(2);
-        const DOUBT_FACTOR: u64 = 20;
-        /// A search takes at least so long.
-        const SEARCH_MIN: Duration = Duration::from_secs(120);
-        /// How much longer than the recorded interval it may take: each false match costs a stop.
-        const SEARCH_FACTOR: u64 = 200;
-        if !matches!(event.kind, EventKind::ForcedPoint { .. }) {
-            return Ok(None);
-        }
-        let before = self.at.event.checked_sub(1).map(|number| self.trace.event(number)).transpose()?;
-        let interval_ns = event.time_ns.saturating_sub(before.map_or(0, |before| before.time_ns));
-        let times = |factor: u64| Duration::from_nanos(interval_ns.saturating_mul(factor));
-        Ok(Some(Bound {
-            doubted: times(DOUBT_FACTOR).max(DOUBT_MIN),
-            given_up: Instant::now() + times(SEARCH_FACTOR).max(SEARCH_MIN),
-        }))
-    }
-
-    fn not_reached(&mut self, event: &Event) -> TracerError {
-        self.lost = true;
-        let what = format!("{} has not been reached in a long time", apply::describe(event));
-        TracerError::Divergence { event: self.at.event, thread: event.thread.0, what }
-    }
-
-    /// Goes back to where the run began, to look for the interval's point with a wider search.
-    fn search_again(&mut self, origin: &Position, wider: super::point::Search) -> Result<(), TracerError> {
-        self.searches.insert(origin.event, wider);
-        // Landmarks that were made on the way may lie behind the point.
-        let is_new = |position: &Position| {
-            let landmark = matches!(position.legs.as_slice(), [Leg::Landmark(_)]);
-            position.event == origin.event && landmark && position != origin && !position.leads_to(origin)
-        };
-        self.checkpoints.retain(|checkpoint| !is_new(&checkpoint.position));
-        self.at = origin.clone();
-        self.begin_again()
-    }
-
-    pub(crate) fn run_free(&mut self, thread: ThreadId, limit: Option<Instant>) -> Result<Ran, TracerError> {
-        let interrupt = self.interrupt.clone();
-        self.world.run(thread, Extent::Free, &[], limit, &interrupt)
-    }
-
-    /// The thread of the next event stands at it.
-    fn has_arrived(&self) -> Result<bool, TracerError> {
-        let event = self.next_event()?;
-        let task = event.and_then(|event| self.world.tasks.get(&event.thread));
-        Ok(task.is_some_and(|task| task.arrived))
-    }
-
-    pub(crate) fn arrive(&mut self, event: &Event) -> Result<Went, TracerError> {
-        if let Some(task) = self.world.tasks.get_mut(&event.thread) {
-            task.arrived = true;
-        }
-        Ok(Went::Through)
-    }
-
-    /// Checks that a stop is the event.
-    pub(crate) fn check(&mut self, event: &Event, ran: &Ran) -> Result<(), TracerError> {
-        let registers = self.world.registers(event.thread)?;
-        if let Some(what) = mismatch(event, ran, &registers) {
-            self.lost = true;
-            return Err(TracerError::Divergence { event: self.at.event, thread: event.thread.0, what });
-        }
-        let corrected = apply::at_event(event, &registers);
-        if corrected != registers {
-            self.world.set_registers(event.thread, &corrected)?;
-        }
-        Ok(())
-    }
-
     /// Plants breakpoints and watches for a thread that is about to run.
     pub(crate) fn prepare(
         &mut self,
@@ -750,123 +601,6 @@ impl Session {
         Ok(Went::Through)
     }
 
-    fn go_leg(&mut self, leg: &Leg, guard: &mut Guard<'_>, on_hit: OnHit<'_>) -> Result<Went, TracerError> {
-        let event = self.trace.event(self.at.event)?;
-        match leg {
-            Leg::ToEvent => self.run_to_event(&event, guard, on_hit),
-            Leg::Landmark(landmark) => self.go_landmark(&event, landmark, guard, on_hit),
-            Leg::Steps(count) => self.go_steps(&event, *count, guard, on_hit),
-            Leg::Visits { address, count } => self.go_visits(&event, *address, *count, guard, on_hit),
-            Leg::Touches { watch, count } => {
-                self.prepare(event.thread, guard, Extras::default(), &[*watch])?;
-                self.go_counted(&event, guard, on_hit, &mut |session| {
-                    session.counts.touches.get(watch).copied().unwrap_or(0) >= *count
-                })
-            }
-        }
-    }
-
-    fn go_visits(
-        &mut self,
-        event: &Event,
-        address: u64,
-        count: u64,
-        guard: &mut Guard<'_>,
-        on_hit: OnHit<'_>,
-    ) -> Result<Went, TracerError> {
-        // With memory watched nothing but this stub is planted; with conditions to be evaluated it is one of many.
-        let alone = guard.stops.breakpoints.is_empty() || !guard.stops.watchpoints.is_empty();
-        if count > TRAPPED_COUNT_MAX && alone {
-            self.prepare(event.thread, guard, Extras::stepping(), &[])?;
-            if let Some(went) = self.go_visits_by_stub(event, address, count, guard, on_hit)? {
-                return Ok(went);
-            }
-        }
-        let left = count.saturating_sub(self.counts.visits.get(&address).copied().unwrap_or(0));
-        self.prepare(event.thread, guard, Extras::counting(address, left.max(1)), &[])?;
-        self.go_counted(event, guard, on_hit, &mut |session| {
-            session.counts.visits.get(&address).copied().unwrap_or(0) >= count
-        })
-    }
-
-    /// Counts visits inside the process; `None` when no stub can be planted there.
-    fn go_visits_by_stub(
-        &mut self,
-        event: &Event,
-        address: u64,
-        count: u64,
-        guard: &mut Guard<'_>,
-        on_hit: OnHit<'_>,
-    ) -> Result<Option<Went>, TracerError> {
-        let thread = event.thread;
-        // A thread that stands at the site has visited it before this leg: one more will be counted.
-        let standing = self.world.registers(thread)?.rip == address;
-        let n = if standing { count + 1 } else { count };
-        let Some(planted) = self.world.plant(thread, address, &patch::Condition::Count { n }, &[])? else {
-            return Ok(None);
-        };
-        let interrupt = self.interrupt.clone();
-        let went = loop {
-            let ran = self.world.run(thread, Extent::Free, &[&planted], None, &interrupt)?;
-            if let Ran::Stub(_) = ran {
-                self.counts.stops += 1;
-                break Some(Went::Through);
-            }
-            match self.look_at(thread, ran, None, guard, on_hit)? {
-                Some(went) => break Some(went),
-                None if is_on_the_way(&ran) => {}
-                None => break None,
-            }
-        };
-        self.world.unplant(thread, &planted)?;
-        went.map(Some).ok_or_else(|| self.unreachable())
-    }
-
-    fn go_counted(
-        &mut self,
-        event: &Event,
-        guard: &mut Guard<'_>,
-        on_hit: OnHit<'_>,
-        done: &mut dyn FnMut(&Session) -> bool,
-    ) -> Result<Went, TracerError> {
-        while !done(self) {
-            let ran = self.run_free(event.thread, None)?;
-            if let Some(went) = self.look_at(event.thread, ran, None, guard, on_hit)? {
-                return Ok(went);
-            }
-            if !is_on_the_way(&ran) {
-                return Err(self.unreachable());
-            }
-        }
-        Ok(Went::Through)
-    }
-
-    fn go_steps(
-        &mut self,
-        event: &Event,
-        count: u64,
-        guard: &mut Guard<'_>,
-        on_hit: OnHit<'_>,
-    ) -> Result<Went, TracerError> {
-        self.prepare(event.thread, guard, Extras::stepping(), &[])?;
-        for done in 1..=count {
-            let ran = self.step_thread(event.thread)?;
-            let here = self.at.then(Leg::Steps(done));
-            if let Some(went) = self.look_at(event.thread, ran, Some(here), guard, on_hit)? {
-                return Ok(went);
-            }
-            if !is_on_the_way(&ran) {
-                return Err(self.unreachable());
-            }
-        }
-        Ok(Went::Through)
-    }
-
-    fn unreachable(&mut self) -> TracerError {
-        self.lost = true;
-        TracerError::Inconsistent("a position that was reached before cannot be reached again")
-    }
-
     /// One instruction of the current thread; whatever other threads do before it is gone through.
     fn step_forward(&mut self, stops: &Stops, judge: &mut dyn Judge) -> Result<Stop, TracerError> {
         let Some(thread) = self.current_thread() else { return Ok(Stop::End) };
@@ -944,23 +678,9 @@ impl Session {
     }
 }
 
-/// After what time the search for a forced point is doubted, and when it is given up.
-struct Bound {
-    doubted: Duration,
-    given_up: Instant,
-}
-
-fn limit_of(bound: &Option<Bound>) -> Option<Instant> {
-    bound.as_ref().map(|bound| bound.given_up)
-}
-
 /// Nothing stops.
 pub(crate) static NOTHING: Stops =
     Stops { breakpoints: Vec::new(), watchpoints: Vec::new(), signals: 0, code_changes: false };
-
-fn is_on_the_way(ran: &Ran) -> bool {
-    matches!(ran, Ran::Breakpoint(_) | Ran::Watch(_) | Ran::Step)
-}
 
 /// The event maps code, or replaces the program.
 fn changes_code(event: &Event) -> bool {
