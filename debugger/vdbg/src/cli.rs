@@ -33,6 +33,8 @@ pub(crate) enum Verb {
     Dump(Dump),
     /// Remove recordings
     Rm(Remove),
+    /// Make a recording self-contained, so that it can be taken to another machine
+    Pack(Pack),
     /// Check whether this machine can record and replay, and say what to do
     Doctor,
 }
@@ -174,6 +176,16 @@ pub(crate) struct Dump {
     /// A line of JSON for each event
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Pack {
+    /// The recording [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Put all of it into one file besides
+    #[arg(short, long, value_name = "FILE.tar.zst")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args)]

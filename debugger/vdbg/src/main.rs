@@ -4,12 +4,14 @@
 //! error. The exit status is 1 when something failed, 2 for a wrong command line; `record` and `replay --autopilot` exit
 //! with the program's own.
 
+mod archive;
 mod autopilot;
 mod batch;
 mod cli;
 mod doctor;
 mod interrupt;
 mod out;
+mod pack;
 mod progress;
 mod prompt;
 mod record;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Info(options) => traces::info(&options),
         Verb::Dump(options) => traces::dump(&options),
         Verb::Rm(options) => traces::remove(&options),
+        Verb::Pack(options) => pack::pack(&options),
         Verb::Doctor => doctor::doctor(),
     };
     match result {

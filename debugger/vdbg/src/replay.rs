@@ -14,6 +14,9 @@ pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
         &directory,
         OpenOptions { any_machine: options.any_machine, ..OpenOptions::default() },
     )?;
+    if let Some(note) = session.note_on_machine() {
+        out::error(&format!("note: {note}"));
+    }
     warn_of_damage(&session);
     interrupt::install(session.interrupt())?;
     if options.autopilot {

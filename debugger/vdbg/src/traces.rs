@@ -125,7 +125,7 @@ fn size(directory: &Path) -> u64 {
     entries.map(size_of).sum()
 }
 
-fn size_text(bytes: u64) -> String {
+pub(crate) fn size_text(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB"];
     let mut value = bytes as f64;
     let mut unit = 0;

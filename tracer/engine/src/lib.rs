@@ -18,6 +18,14 @@ use std::path::PathBuf;
 pub use record::{RecordOptions, Recorded, StopAfter, record, save, stop};
 pub use replay::*;
 
+/// Makes a trace self-contained, so that it can be moved to another machine.
+///
+/// # Errors
+/// When it is still being recorded, something that it refers to is missing, or the disk is full.
+pub fn pack(directory: &std::path::Path) -> Result<trace::Packed, TracerError> {
+    Ok(trace::pack(directory, sys::process::data_ranges)?)
+}
+
 /// What can go wrong while recording or replaying. Every message says what to try next, where something can be done.
 #[derive(Debug, thiserror::Error)]
 pub enum TracerError {

@@ -21,6 +21,7 @@ mod calls;
 mod directory;
 mod event;
 mod header;
+mod pack;
 mod reader;
 mod registers;
 mod segment;
@@ -40,6 +41,7 @@ pub use event::{
     MemoryOp, Outcome, SharedObject, SignalPoint, Source, SpaceId, StoredFile, ThreadId, ThreadStart, Write,
 };
 pub use header::{End, Header, Machine, TRACE_VERSION};
+pub use pack::{Packed, pack};
 pub use reader::{Damage, Reader};
 pub use registers::Registers;
 pub use snapshot::{ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
@@ -84,6 +86,14 @@ pub enum TraceError {
         path: PathBuf,
         /// What was found.
         what: String,
+    },
+    /// The trace is not finished.
+    #[error("{} is still being recorded by process {recorder}; `vdbg stop` ends the recording", path.display())]
+    BeingRecorded {
+        /// The trace.
+        path: PathBuf,
+        /// The recorder's process id.
+        recorder: i32,
     },
     /// An event number past the end, or before the first that was kept.
     #[error("event {0} is not in the trace")]

@@ -59,38 +59,40 @@ impl FileStore {
         let linked = self.shared.as_ref().is_some_and(|shared| {
             let source = shared.join(&name);
             std::fs::hard_link(&source, &target).is_ok()
-                || (self.copy(file, &source).is_ok() && std::fs::hard_link(&source, &target).is_ok())
+                || (copy_whole(file, &source, self.data_ranges).is_ok()
+                    && std::fs::hard_link(&source, &target).is_ok())
         });
         if !linked {
-            io("copy a mapped file to", &target, self.copy(file, &target))?;
+            io("copy a mapped file to", &target, copy_whole(file, &target, self.data_ranges))?;
         }
         self.known.insert(name);
         Ok(entry)
     }
+}
 
-    /// Copies under a temporary name first, so that two recorders never see half a file.
-    fn copy(&self, file: &File, target: &Path) -> std::io::Result<()> {
-        let temporary = target.with_extension(format!("tmp{}", std::process::id()));
-        let result = self.copy_contents(file, &temporary).and_then(|()| std::fs::rename(&temporary, target));
-        if result.is_err() {
-            let _ = std::fs::remove_file(&temporary);
-        }
-        result
+/// Copies a file under a temporary name first, so that nobody ever sees half a file. Holes stay holes.
+pub(crate) fn copy_whole(file: &File, target: &Path, data_ranges: DataRanges) -> std::io::Result<()> {
+    let temporary = target.with_extension(format!("tmp{}", std::process::id()));
+    let result =
+        copy_contents(file, &temporary, data_ranges).and_then(|()| std::fs::rename(&temporary, target));
+    if result.is_err() {
+        let _ = std::fs::remove_file(&temporary);
     }
+    result
+}
 
-    fn copy_contents(&self, file: &File, target: &Path) -> std::io::Result<()> {
-        /// `st_blocks` counts these (stat(2)).
-        const BLOCK_BYTES: u64 = 512;
-        let mut source = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
-        let mut copy = File::create(target)?;
-        let meta = source.metadata()?;
-        if meta.blocks().saturating_mul(BLOCK_BYTES) >= meta.len() {
-            // std uses copy_file_range(2), which reflinks where it can.
-            return std::io::copy(&mut source, &mut copy).map(drop);
-        }
-        copy.set_len(meta.len())?;
-        copy_parts(&source, &copy, (self.data_ranges)(&source, 0..meta.len()))
+fn copy_contents(file: &File, target: &Path, data_ranges: DataRanges) -> std::io::Result<()> {
+    /// `st_blocks` counts these (stat(2)).
+    const BLOCK_BYTES: u64 = 512;
+    let mut source = File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
+    let mut copy = File::create(target)?;
+    let meta = source.metadata()?;
+    if meta.blocks().saturating_mul(BLOCK_BYTES) >= meta.len() {
+        // std uses copy_file_range(2), which reflinks where it can.
+        return std::io::copy(&mut source, &mut copy).map(drop);
     }
+    copy.set_len(meta.len())?;
+    copy_parts(&source, &copy, data_ranges(&source, 0..meta.len()))
 }
 
 /// Copies these parts of a file to the same places of another.

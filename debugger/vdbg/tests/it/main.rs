@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod conditions;
+mod packing;
 mod support;
 mod terminal;
 mod transcripts;

@@ -8,6 +8,7 @@
 
 mod apply;
 mod calls;
+mod compatible;
 #[cfg(test)]
 mod cost;
 mod guard;

@@ -16,7 +16,7 @@ use super::snapshot::SnapshotUse;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
 use crate::TracerError;
-use crate::sys::{machine, process, ptrace, signal};
+use crate::sys::{process, ptrace, signal};
 
 /// A checkpoint is made when replay has gone on for this long since the last one.
 const CHECKPOINT_SPACING: Duration = Duration::from_millis(300);
@@ -116,6 +116,8 @@ pub struct Session {
     pub(crate) stops_max: u64,
     checkpoint_cost: Duration,
     serial: u64,
+    /// What is to be said about the processor.
+    other_model: Option<String>,
 }
 
 impl Session {
@@ -129,7 +131,7 @@ impl Session {
             let damage = trace.damage().map_or_else(|| "it has no events".into(), ToString::to_string);
             return Err(TracerError::Empty(damage));
         }
-        check_machine(&trace, options)?;
+        let other_model = super::compatible::check(&trace.header().machine, options.any_machine)?;
         let core = trace.header().machine.core;
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // On a machine without that core any other will do, unless the program asks which one it is.
@@ -157,6 +159,7 @@ impl Session {
             stops_max: u64::MAX,
             checkpoint_cost: Duration::ZERO,
             serial: 0,
+            other_model,
         };
         session.at = Position::at_event(session.trace.first());
         session.apply_next()?;
@@ -167,6 +170,11 @@ impl Session {
     /// The trace.
     pub fn trace(&self) -> &Reader {
         &self.trace
+    }
+
+    /// What a user should know about this machine, when it is not quite the recording's.
+    pub fn note_on_machine(&self) -> Option<&str> {
+        self.other_model.as_deref()
     }
 
     /// How to ask for a stop while the session works.
@@ -497,21 +505,4 @@ fn written_bytes(world: &World, event: &Event, len: u64) -> Result<Vec<u8>, Trac
         left -= size.min(left);
     }
     Ok(bytes)
-}
-
-/// Refuses a trace from a machine whose processor would execute something else.
-fn check_machine(trace: &Reader, options: OpenOptions) -> Result<(), TracerError> {
-    let recorded = &trace.header().machine;
-    let here = machine::describe(recorded.core);
-    if options.any_machine || (recorded.signature == here.signature && recorded.xcr0 == here.xcr0) {
-        return Ok(());
-    }
-    let missing: Vec<&str> =
-        recorded.features.iter().filter(|name| !here.features.contains(name)).map(String::as_str).collect();
-    let missing =
-        if missing.is_empty() { String::new() } else { format!("; missing here: {}", missing.join(" ")) };
-    Err(TracerError::OtherMachine(format!(
-        "the trace was recorded on another type of processor ({}, family/model/stepping {:#x}; this is {}, {:#x}){missing}; replay it there, or try --any-machine, which may diverge",
-        recorded.cpu, recorded.signature, here.cpu, here.signature
-    )))
 }
