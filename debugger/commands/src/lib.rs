@@ -14,6 +14,7 @@ mod complete;
 mod conditions;
 mod debugger;
 mod disassemble;
+mod divergence;
 mod error;
 mod events;
 mod frames;

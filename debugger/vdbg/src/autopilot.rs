@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use commands::Debugger;
 use tracer::{Direction, Mode, NoJudge, Session, Stop, Stops};
 
 use crate::out;
@@ -17,7 +18,14 @@ pub(crate) fn run(mut session: Session) -> anyhow::Result<ExitCode> {
     let progress = Progress::begin(session.interrupt(), session.trace().len());
     let result = session.resume(Direction::Forward, Mode::Run, &Stops::default(), &mut NoJudge);
     drop(progress);
-    match result? {
+    let stop = match result {
+        Ok(stop) => stop,
+        Err(error) => {
+            let report = Debugger::new(session).divergence_report().map(|report| format!("\n{report}"));
+            anyhow::bail!("{error}{}", report.unwrap_or_default());
+        }
+    };
+    match stop {
         Stop::Interrupted => {
             out::error(&format!("interrupted at event {}", session.position().event));
             return Ok(ExitCode::from(128 + libc::SIGINT as u8));

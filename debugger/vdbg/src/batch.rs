@@ -53,11 +53,18 @@ impl Batch {
 pub(crate) fn execute(debugger: &mut Debugger, line: &str, json: bool) -> (String, Result<Flow, String>) {
     if json {
         let (answer, flow) = debugger.execute_json(line);
+        let mut answer = answer;
+        if let Some(report) = debugger.divergence_report() {
+            answer["divergence"] = report.into();
+        }
         let failed = answer["error"].as_str().map(str::to_owned);
         return (format!("{answer}\n"), failed.map_or(Ok(flow), Err));
     }
     let mut text = String::new();
-    let result = debugger.execute(line, &mut text).map_err(|error| error.to_string());
+    let result = debugger.execute(line, &mut text).map_err(|error| match debugger.divergence_report() {
+        Some(report) => format!("{error}\n{report}"),
+        None => error.to_string(),
+    });
     (text, result)
 }
 

@@ -35,6 +35,9 @@ pub(crate) enum Verb {
     Rm(Remove),
     /// Make a recording self-contained, so that it can be taken to another machine
     Pack(Pack),
+    /// Pack what a maintainer needs to know about a recording that does not replay into one file
+    #[command(name = "bugreport")]
+    BugReport(BugReport),
     /// Check whether this machine can record and replay, and say what to do
     Doctor,
 }
@@ -186,6 +189,19 @@ pub(crate) struct Pack {
     /// Put all of it into one file besides
     #[arg(short, long, value_name = "FILE.tar.zst")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct BugReport {
+    /// The recording [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Where to put it [default: NAME.bugreport.tar.zst in the working directory]
+    #[arg(short, long, value_name = "FILE.tar.zst")]
+    pub(crate) output: Option<PathBuf>,
+    /// Put the whole recording in it, with the contents of the program's memory and its files
+    #[arg(long)]
+    pub(crate) with_trace: bool,
 }
 
 #[derive(Args)]

@@ -22,6 +22,13 @@ enum Finding {
 }
 
 pub(crate) fn doctor() -> anyhow::Result<ExitCode> {
+    let (text, code) = report();
+    out::write(&text)?;
+    Ok(code)
+}
+
+/// What is found, a line each.
+pub(crate) fn report() -> (String, ExitCode) {
     let findings = [machine(), kernel(), ptrace(), seccomp(), written_pages(), space()];
     let mut text = String::new();
     let mut code = ExitCode::SUCCESS;
@@ -36,8 +43,7 @@ pub(crate) fn doctor() -> anyhow::Result<ExitCode> {
         };
         text.push_str(&format!("{word:<5} {what}\n"));
     }
-    out::write(&text)?;
-    Ok(code)
+    (text, code)
 }
 
 fn machine() -> Finding {

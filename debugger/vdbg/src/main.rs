@@ -7,6 +7,7 @@
 mod archive;
 mod autopilot;
 mod batch;
+mod bugreport;
 mod cli;
 mod doctor;
 mod interrupt;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Info(options) => traces::info(&options),
         Verb::Dump(options) => traces::dump(&options),
         Verb::Rm(options) => traces::remove(&options),
+        Verb::BugReport(options) => bugreport::bugreport(&options),
         Verb::Pack(options) => pack::pack(&options),
         Verb::Doctor => doctor::doctor(),
     };
@@ -43,14 +45,14 @@ fn main() -> ExitCode {
         // The reader of our output has had enough.
         Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            out::error(&message(&error));
+            out::error(&main_message(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 /// The error and its causes, each said once: many messages name their cause already.
-fn message(error: &anyhow::Error) -> String {
+pub(crate) fn main_message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {

@@ -1,7 +1,7 @@
 //! `vdbg pack`: a recording that can be taken to another machine.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::archive::Archive;
@@ -33,7 +33,7 @@ pub(crate) fn pack(options: &cli::Pack) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn archive(directory: &Path, path: &PathBuf) -> anyhow::Result<()> {
+fn archive(directory: &Path, path: &Path) -> anyhow::Result<()> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut archive = Archive::create(path, &name)?;
     archive.directory("", directory)?;

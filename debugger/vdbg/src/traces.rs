@@ -165,6 +165,9 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
     if let Some(seed) = header.chaos_seed {
         writeln!(text, "chaos seed {seed}")?;
     }
+    for warning in trace::warnings(&directory) {
+        writeln!(text, "warning    {warning}")?;
+    }
     if let Some(damage) = reader.damage() {
         writeln!(text, "damage     {damage}; the first {} events can be replayed", reader.len())?;
     }

@@ -79,6 +79,22 @@ pub fn recorder_of(directory: &Path) -> Option<i32> {
     }
 }
 
+/// Keeps a warning of the recorder with its trace. Failing to do so is no reason not to record.
+pub fn note_warning(directory: &Path, warning: &str) {
+    use std::io::Write;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(directory.join(WARNINGS));
+    let _ = file.and_then(|mut file| writeln!(file, "{warning}"));
+}
+
+/// What the recorder has warned of.
+pub fn warnings(directory: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.join(WARNINGS)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Name of the file that holds the recorder's warnings.
+const WARNINGS: &str = "warnings";
+
 /// The directory of all traces.
 pub fn default_root() -> PathBuf {
     users_root().unwrap_or_else(|| PathBuf::from("vdbg-traces"))

@@ -10,6 +10,7 @@
 //! | `data` | blocks of the bytes that events refer to by [`DataRef`] |
 //! | `snapshots` | where in the events snapshots are, a line each ([`SnapshotPlace`]) |
 //! | `files/` | the mapped files, as they were when they were mapped ([`FileStore`]) |
+//! | `warnings` | what the recorder warned of, a line each ([`warnings`]) |
 //! | `recorder` | while it is being written: the recorder's process id ([`recorder_of`]) |
 //! | `end.json` | how the recording ended ([`End`]); missing when the recorder was killed |
 //!
@@ -34,7 +35,8 @@ pub use calls::{
     CallsContext, CallsRun, LogPiece, RECORD_WORDS, SAVED_REGISTERS, pieces_of_log, registers_at_entry,
 };
 pub use directory::{
-    RecorderMark, TraceDirectory, default_root, list, recorder_of, remove, resolve, users_root,
+    RecorderMark, TraceDirectory, default_root, list, note_warning, recorder_of, remove, resolve, users_root,
+    warnings,
 };
 pub use event::{
     Change, DataRef, Effect, Event, EventKind, Fingerprint, Image, InstructionKind, LineHash, Mapping,

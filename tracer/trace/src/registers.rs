@@ -128,8 +128,12 @@ impl Registers {
     /// Name and both values of the first word in which the two differ, leaving out `orig_rax`, which is the
     /// kernel's own note.
     pub fn first_difference(&self, other: &Registers) -> Option<(&'static str, u64, u64)> {
+        self.differences(other).find(|(name, ..)| *name != "orig_rax")
+    }
+
+    /// The names of all registers that differ, and both values.
+    pub fn differences(&self, other: &Registers) -> impl Iterator<Item = (&'static str, u64, u64)> {
         let pairs = self.words().into_iter().zip(other.words());
-        let mut named = NAMES.into_iter().zip(pairs).filter(|(name, _)| *name != "orig_rax");
-        named.find(|(_, (a, b))| a != b).map(|(name, (a, b))| (name, a, b))
+        NAMES.into_iter().zip(pairs).filter(|(_, (a, b))| a != b).map(|(name, (a, b))| (name, a, b))
     }
 }

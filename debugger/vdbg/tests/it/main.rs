@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod conditions;
+mod divergence;
 mod packing;
 mod support;
 mod terminal;

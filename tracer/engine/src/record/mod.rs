@@ -554,6 +554,7 @@ impl Recorder {
 
     fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
+            trace::note_warning(&self.directory, &warning);
             self.warnings.push(warning);
         }
     }

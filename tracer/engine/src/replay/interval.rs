@@ -107,9 +107,7 @@ impl Session {
     }
 
     fn not_reached(&mut self, event: &Event) -> TracerError {
-        self.lost = true;
-        let what = format!("{} has not been reached in a long time", apply::describe(event));
-        TracerError::Divergence { event: self.at.event, thread: event.thread.0, what }
+        self.diverge(event, format!("{} has not been reached in a long time", apply::describe(event)))
     }
 
     /// Goes back to where the run began, to look for the interval's point with a wider search.
@@ -148,8 +146,7 @@ impl Session {
     pub(crate) fn check(&mut self, event: &Event, ran: &Ran) -> Result<(), TracerError> {
         let registers = self.world.registers(event.thread)?;
         if let Some(what) = mismatch(event, ran, &registers) {
-            self.lost = true;
-            return Err(TracerError::Divergence { event: self.at.event, thread: event.thread.0, what });
+            return Err(self.diverge(event, what));
         }
         let corrected = apply::at_event(event, &registers);
         if corrected != registers {

@@ -11,6 +11,7 @@ mod calls;
 mod compatible;
 #[cfg(test)]
 mod cost;
+mod divergence;
 mod guard;
 mod interval;
 mod landmark;
@@ -27,6 +28,7 @@ mod trail;
 mod travel;
 mod world;
 
+pub use divergence::Divergence;
 pub use patch::{Operation, Predicate, RegisterNumber, Relation, Size, Term, Width};
 pub use position::{Landmark, Leg, Position};
 pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};

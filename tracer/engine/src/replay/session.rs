@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
 
 use super::Interrupt;
+use super::divergence::Divergence;
 use super::point::Search;
 use super::position::{Landmark, Position};
 use super::run::Extent;
@@ -116,6 +117,8 @@ pub struct Session {
     pub(crate) stops_max: u64,
     checkpoint_cost: Duration,
     serial: u64,
+    /// What the last divergence looks like, while the world is as it was then.
+    pub(crate) divergence: Option<Divergence>,
     /// What is to be said about the processor.
     other_model: Option<String>,
 }
@@ -160,6 +163,7 @@ impl Session {
             checkpoint_cost: Duration::ZERO,
             serial: 0,
             other_model,
+            divergence: None,
         };
         session.at = Position::at_event(session.trace.first());
         session.apply_next()?;
@@ -470,6 +474,7 @@ impl Session {
         self.counts.clear();
         self.focus = None;
         self.lost = false;
+        self.divergence = None;
         self.last_checkpoint = Instant::now();
         Ok(())
     }
