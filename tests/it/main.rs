@@ -3,6 +3,7 @@
 mod attach;
 mod behaviours;
 mod chaos;
+mod faults;
 mod generated;
 mod real;
 mod recorder;

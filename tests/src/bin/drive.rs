@@ -65,6 +65,7 @@ fn record(directory: &Path, command: &[OsString]) -> Result<()> {
         output: Some(directory.to_owned()),
         without_agent: std::env::var_os("VDBG_NO_AGENT").is_some(),
         snapshot_spacing: microseconds.map(std::time::Duration::from_micros),
+        processes_max: std::env::var("VDBG_PROCESSES_MAX").ok().and_then(|text| text.parse().ok()),
         ..RecordOptions::default()
     };
     let recorded = tracer::record(&options)?;

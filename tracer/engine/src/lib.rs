@@ -33,12 +33,22 @@ pub enum TracerError {
     #[error(transparent)]
     Trace(#[from] trace::TraceError),
     /// The kernel refused something.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {source}{}", files_hint(source))]
     System {
         /// What was tried.
         action: &'static str,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// A recording could not go on.
+    #[error("{source}. The program {fate}; what was recorded until then can be replayed from {}", directory.display())]
+    BrokenOff {
+        /// What became of the program.
+        fate: &'static str,
+        /// The trace.
+        directory: PathBuf,
+        /// Why.
+        source: Box<TracerError>,
     },
     /// No such program.
     #[error("there is no program {}; check the path", .0.display())]
@@ -126,11 +136,20 @@ fn path_hint(name: &std::path::Path, here: bool) -> String {
     if here { format!("for the one in this directory say ./{text}") } else { "check its name".into() }
 }
 
+/// What to try when there are no descriptors left.
+fn files_hint(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit on open files (`ulimit -n`)",
+        Some(libc::ENFILE) => "; the whole system has too many open files",
+        _ => "",
+    }
+}
+
 fn start_hint(error: &std::io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM) => {
             "; if vdbg itself is traced (`strace -f`, gdb), run it alone; if this is a container, allow ptrace (for Docker: --cap-add=SYS_PTRACE, or a seccomp profile with ptrace)"
         }
-        _ => "",
+        _ => files_hint(error),
     }
 }

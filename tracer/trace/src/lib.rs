@@ -108,6 +108,7 @@ fn hint(action: &str, error: &std::io::Error) -> &'static str {
         Some(libc::ENOSPC | libc::EDQUOT) => {
             "; free some space, or choose another place with -o DIR or VDBG_TRACE_DIR"
         }
+        Some(libc::EMFILE) => "; raise the limit on open files (`ulimit -n`)",
         Some(libc::EFBIG) => "; the limit on file sizes is too low for the trace (`ulimit -f`)",
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
             "; choose a directory you may write to with -o DIR or VDBG_TRACE_DIR"

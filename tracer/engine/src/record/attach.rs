@@ -255,7 +255,7 @@ impl Recorder {
                 return Ok(());
             }
             ptrace::resume(thread, Resume::Step, 0).or_else(gone_is_fine)?;
-            match ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?.1 {
+            match ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))? {
                 Wait::Signal(signal) if signal != libc::SIGTRAP => {
                     let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
                     self.task(thread).pending.push_back(info);

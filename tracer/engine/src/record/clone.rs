@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use trace::{EventKind, Registers, SpaceId, ThreadId, ThreadStart, Write};
 
+use super::inside::AtEnd;
 use super::task::{Boundary, Phase, Space, Status, Task};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
@@ -16,12 +17,33 @@ use crate::sys::ptrace::{self, Resume, Wait};
 const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What a clone-like call asked for.
-struct Request {
-    flags: u64,
+pub(super) struct Request {
+    pub(super) flags: u64,
     child_tid: u64,
 }
 
+/// The thread has entered a call, which has not been made yet.
+fn is_at_entry(registers: &Registers) -> bool {
+    registers.orig_rax as i64 >= 0 && registers.rax as i64 == -i64::from(libc::ENOSYS)
+}
+
+fn is_zombie(thread: i32) -> bool {
+    matches!(process::state(thread), Some(b'Z' | b'X'))
+}
+
 impl Recorder {
+    /// Notes the end of a leader that SIGKILL has ended without an exit stop while it has threads; false when it lives.
+    pub(super) fn ended_unseen(&mut self, thread: i32) -> Result<bool, TracerError> {
+        if !is_zombie(thread) || !self.is_leader_of_others(thread) {
+            return Ok(false);
+        }
+        match ptrace::poll(thread) {
+            Ok(Some((_, stop))) => self.arrived(thread, stop)?,
+            _ => self.ended(thread, libc::SIGKILL)?,
+        }
+        Ok(true)
+    }
+
     /// A call has made a new thread: records its start. It is ready to run.
     pub(super) fn thread_start(&mut self, parent: i32) -> Result<Next, TracerError> {
         self.announce(parent)?;
@@ -29,7 +51,7 @@ impl Recorder {
             ptrace::event_message(parent).map_err(TracerError::system("read the id of a new thread"))?;
         let child = message as i32;
         if self.early.remove(&child).is_none() {
-            let (_, stop) = ptrace::wait(child).map_err(TracerError::system("wait for a new thread"))?;
+            let stop = ptrace::wait_one(child).map_err(TracerError::system("wait for a new thread"))?;
             if let Wait::Ended(_) = stop {
                 return Ok(Next::Resume(0));
             }
@@ -80,7 +102,7 @@ impl Recorder {
         Ok(Next::Resume(0))
     }
 
-    fn clone_request(&self, parent: i32) -> Result<Request, TracerError> {
+    pub(super) fn clone_request(&self, parent: i32) -> Result<Request, TracerError> {
         let entry = &self.tasks[&parent].entry;
         Ok(match entry.orig_rax as i64 {
             libc::SYS_fork => Request { flags: 0, child_tid: 0 },
@@ -119,16 +141,25 @@ impl Recorder {
     /// A thread is about to end: its registers and memory can be read for the last time.
     pub(super) fn thread_exit(&mut self, thread: i32) -> Result<Next, TracerError> {
         let status = ptrace::event_message(thread).unwrap_or(0) as i32;
-        let registers = self.registers_at_end(thread).unwrap_or_default();
+        let place = self.place_at_end(thread).unwrap_or(AtEnd::Outside(Registers::default()));
+        let (AtEnd::Outside(registers) | AtEnd::InCall(registers) | AtEnd::Behind(registers)) = place;
         let task = &self.tasks[&thread];
         let (space, clear_tid, phase) = (task.space, task.clear_tid, task.phase);
         let boundary = task.boundary;
         let moved = !boundary.is_some_and(|boundary| boundary.holds(&registers));
         let in_call =
             phase == Phase::Kernel || self.agent.as_ref().is_some_and(|agent| agent.is_announced(thread));
-        if !in_call && moved && self.current == Some(thread) {
-            // It was killed between two inputs.
-            self.record_point(thread, &registers)?;
+        if !in_call && self.current == Some(thread) {
+            match place {
+                // It was killed when it had come to a call, before the recorder was told.
+                AtEnd::Outside(_) if moved && is_at_entry(&registers) => {
+                    self.event(thread, registers, EventKind::SyscallEnter)?;
+                }
+                // It was killed between two inputs.
+                AtEnd::Outside(_) if moved => self.record_point(thread, &registers)?,
+                AtEnd::InCall(_) => self.event(thread, registers, EventKind::SyscallEnter)?,
+                AtEnd::Outside(_) | AtEnd::Behind(_) => {}
+            }
         }
         let memory = self.memory_of(thread);
         let left_behind = self.robust_words(thread);
@@ -222,15 +253,6 @@ impl Recorder {
 
     fn is_leader_of_others(&self, thread: i32) -> bool {
         self.tasks.values().any(|task| task.process == thread && task.thread != thread)
-    }
-
-    /// Sees to a leader that has been killed without an exit stop while others of its process are still there: waitpid(2) does
-    /// not report it before they have ended, which they may not do while it has the turn.
-    pub(super) fn note_zombie(&mut self, thread: i32) -> Result<(), TracerError> {
-        if self.is_leader_of_others(thread) && process::state(thread) == Some(b'Z') {
-            self.ended(thread, libc::SIGKILL)?;
-        }
-        Ok(())
     }
 
     /// waitpid(2) reports an end that no exit stop announced (SIGKILL in certain stops), or the late end of a leader.

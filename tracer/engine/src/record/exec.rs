@@ -12,6 +12,7 @@ use super::clocks::{Clocks, READ_IMPLIES_EXEC};
 use super::hooks::Text;
 use super::task::Space;
 use crate::TracerError;
+use crate::sys::limits;
 use crate::sys::maps::{self, Map};
 use crate::sys::memory::Memory;
 use crate::sys::process::read_proc;
@@ -129,7 +130,7 @@ impl Recorder {
         // From here on calls can be made from the agent's code, where the safety net does not stop them.
         self.space_of(thread).hooks.ready = true;
         let open = (libc::O_RDWR | libc::O_CLOEXEC) as u64;
-        let descriptor = self.call_in(thread, libc::SYS_open, [PATH, open, 0, 0, 0, 0])? as u64;
+        let descriptor = self.open_in(thread, [PATH, open, 0, 0, 0, 0])?;
         let len = agent::SHARED_END - agent::SHARED_START;
         let data = (libc::PROT_READ | libc::PROT_WRITE) as u64;
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE) as u64;
@@ -137,6 +138,20 @@ impl Recorder {
             self.call_in(thread, libc::SYS_mmap, [agent::SHARED_START, len, data, flags, descriptor, 0]);
         self.call_in(thread, libc::SYS_close, [descriptor, 0, 0, 0, 0, 0])?;
         mapped.map(drop)
+    }
+
+    /// Opens a file in a program, also in one that has all the files open that it may.
+    fn open_in(&mut self, thread: i32, arguments: [u64; 6]) -> Option<u64> {
+        let opened = self.call_in(thread, libc::SYS_open, arguments);
+        let descriptor = opened.or_else(|| {
+            let process = self.tasks[&thread].process;
+            let before = limits::files(process)?;
+            limits::set_files(process, &limits::Limit { rlim_cur: before.rlim_max, ..before }).ok()?;
+            let opened = self.call_in(thread, libc::SYS_open, arguments);
+            limits::set_files(process, &before).ok()?;
+            opened
+        });
+        descriptor.map(|descriptor| descriptor as u64)
     }
 
     /// Replaces the unruly instructions in code that a file's mapping shows by traps. What was found is kept for the next

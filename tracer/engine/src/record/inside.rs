@@ -40,6 +40,16 @@ pub(super) enum Inside {
     Elsewhere(Wait),
 }
 
+/// Where a thread ends.
+pub(super) enum AtEnd {
+    /// At an instruction of the program's.
+    Outside(Registers),
+    /// In a call that is not in the log, with the registers of its entry.
+    InCall(Registers),
+    /// Behind a call that is in the log.
+    Behind(Registers),
+}
+
 impl Recorder {
     /// Brings a thread that is in a stop out of the agent.
     pub(super) fn leave_agent(&mut self, thread: i32) -> Result<Inside, TracerError> {
@@ -173,8 +183,8 @@ impl Recorder {
         self.set_raw_registers(thread, &at_call)
     }
 
-    /// The registers of a thread that ends, put as if it had not made its call.
-    pub(super) fn registers_at_end(&self, thread: i32) -> Result<Registers, TracerError> {
+    /// The registers of a thread, put as if it had not made the call that it is in inside.
+    pub(super) fn registers_outside(&self, thread: i32) -> Result<Registers, TracerError> {
         let raw = self.raw_registers(thread)?;
         if !self.is_inside(thread, raw.rip) || raw.rip < agent::SAVED {
             return self.registers(thread);
@@ -183,6 +193,40 @@ impl Recorder {
         let entry = self.entry_registers(thread, &hook)?;
         let announced = self.agent.as_ref().is_some_and(|agent| agent.is_announced(thread));
         Ok(if announced { entry } else { Registers { rip: hook.site, rax: entry.orig_rax, ..entry } })
+    }
+
+    /// Where a thread is that ends. What rcx and r11 were before its call is not known inside: so it counts as being in the
+    /// call if it has not come out of it.
+    pub(super) fn place_at_end(&self, thread: i32) -> Result<AtEnd, TracerError> {
+        let raw = self.raw_registers(thread)?;
+        let hooks = self.hooks_of(thread);
+        let on_way_in = |hook: &&Hook| hook.leads_in(raw.rip);
+        let entering = match hooks.of_trampoline(raw.rip).filter(on_way_in) {
+            None if (agent::ENTRY..agent::SAVED).contains(&raw.rip) => hooks.of_trampoline(raw.rcx),
+            leading => leading,
+        };
+        if let Some(hook) = entering {
+            // All other registers are the program's own still.
+            let behind = hook.site + 2;
+            let in_area = (agent::SHARED_START..agent::SHARED_END).contains(&raw.rsp);
+            let saved = self.agent.as_ref().filter(|_| in_area).map(|agent| agent.saved(thread));
+            let rsp = saved.map_or(raw.rsp, |saved| registers_at_entry(&saved, behind, &raw).rsp);
+            let rax = -i64::from(libc::ENOSYS) as u64;
+            let entry =
+                Registers { rip: behind, rcx: behind, r11: raw.rflags, rsp, orig_rax: raw.rax, rax, ..raw };
+            return Ok(AtEnd::InCall(entry));
+        }
+        if !self.is_inside(thread, raw.rip) {
+            return self.registers(thread).map(AtEnd::Outside);
+        }
+        let hook = self.entered_hook(thread)?;
+        let entry = self.entry_registers(thread, &hook)?;
+        let Some(agent) = &self.agent else { return Ok(AtEnd::InCall(entry)) };
+        let leaving = (agent::CALLED..agent::ASM_END).contains(&raw.rip);
+        if leaving && agent.stage(thread) == stage::AFTER && !agent.is_announced(thread) {
+            return Ok(AtEnd::Behind(Registers { rax: agent.result(thread) as u64, ..entry }));
+        }
+        Ok(AtEnd::InCall(entry))
     }
 
     /// The registers at the entry of the call that a thread makes without the turn.

@@ -187,7 +187,12 @@ impl Recorder {
         thread: i32,
         writes: &mut Vec<Write>,
     ) -> Result<(Source, Option<MemoryOp>), TracerError> {
-        let file = File::open(path).ok();
+        let file = match File::open(path) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                return Err(TracerError::system("open a mapped file")(error));
+            }
+            file => file.ok(),
+        };
         let meta = file.as_ref().and_then(|file| file.metadata().ok());
         let (Some(file), Some(meta)) = (file, meta.filter(std::fs::Metadata::is_file)) else {
             return self.snapshot_source(name, range, thread, writes).map(|source| (source, None));

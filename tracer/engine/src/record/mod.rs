@@ -16,6 +16,7 @@
 
 mod agent;
 mod attach;
+mod bounds;
 mod changes;
 mod chaos;
 mod clocks;
@@ -57,7 +58,7 @@ use self::turn::SLICE;
 use crate::TracerError;
 use crate::sys::memory::Memory;
 use crate::sys::ptrace::{self, Wait};
-use crate::sys::{machine, process, signal};
+use crate::sys::{limits, machine, process, signal};
 
 /// What to record, and where to.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +81,8 @@ pub struct RecordOptions {
     pub chaos_seed: Option<u64>,
     /// Only the newest part is kept: about so many bytes, but two snapshots at least.
     pub ring: Option<u64>,
+    /// How many processes may live at once, if not 1,000.
+    pub processes_max: Option<usize>,
 }
 
 /// What came of a recording.
@@ -114,11 +117,14 @@ pub fn record(options: &RecordOptions) -> Result<Recorded, TracerError> {
         _ => Recorder::start(options, &program, &place),
     };
     let result = result.and_then(Recorder::run);
-    if result.is_err() && !place.path.join("events").metadata().is_ok_and(|events| events.len() > 0) {
-        // Nothing was recorded: leave no empty trace behind.
-        let _ = std::fs::remove_dir_all(&place.path);
+    let Err(error) = result else { return result };
+    if place.path.join("events").metadata().is_ok_and(|events| events.len() > 0) {
+        let fate = if options.attach.is_some() { "goes on without being recorded" } else { "was ended" };
+        return Err(TracerError::BrokenOff { fate, directory: place.path, source: Box::new(error) });
     }
-    result
+    // Nothing was recorded: leave no empty trace behind.
+    let _ = std::fs::remove_dir_all(&place.path);
+    Err(error)
 }
 
 pub(crate) struct Recorder {
@@ -177,6 +183,9 @@ pub(crate) struct Recorder {
     /// How many events there were when the recording ended before the program.
     recorded_events: u64,
     lock: Option<RecorderMark>,
+    /// How many processes may live at once, and whether the user said so.
+    processes_max: usize,
+    processes_chosen: bool,
 }
 
 /// How a thread goes on after its stop has been dealt with.
@@ -200,6 +209,7 @@ impl Recorder {
         place: &TraceDirectory,
     ) -> Result<Recorder, TracerError> {
         let file_size_action = process::ignore_file_size_signal();
+        let files_limit = limits::raise_files();
         let text = |argument: &CString| argument.to_string_lossy().into_owned();
         let command = options.arguments.iter().map(text).collect();
         let (mut recorder, affinity) = Recorder::new(options, place, command)?;
@@ -209,6 +219,7 @@ impl Recorder {
             arguments: options.arguments.clone(),
             environment: environment(),
             file_size_action,
+            files_limit,
         };
         let root = process::launch(&program, core).map_err(|source| TracerError::Start {
             program: options.program.display().to_string(),
@@ -237,6 +248,7 @@ impl Recorder {
         place: &TraceDirectory,
     ) -> Result<Recorder, TracerError> {
         process::ignore_file_size_signal();
+        limits::raise_files();
         let (mut recorder, _) = Recorder::new(options, place, command)?;
         (recorder.root, recorder.attached) = (process, true);
         // Whoever ends the recorder does not mean the program.
@@ -263,6 +275,8 @@ impl Recorder {
         let files = FileStore::create(&place.path, place.root.as_deref(), process::data_ranges)?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
         let recorder = Recorder {
+            processes_max: bounds::processes_max(options.processes_max),
+            processes_chosen: options.processes_max.is_some(),
             lock: Some(RecorderMark::create(&place.path)?),
             ending: Ending::new(options.stop_after),
             chaos: options.chaos_seed.map(Chaos::new),
@@ -319,8 +333,26 @@ impl Recorder {
         }
     }
 
-    /// Runs the program to its end.
+    /// Runs the program to its end. When it can no longer be recorded, it goes no further either, unless it ran before.
     fn run(mut self) -> Result<Recorded, TracerError> {
+        match self.run_to_end() {
+            Ok((status, stopped_early, events)) => {
+                let Recorder { directory, warnings, .. } = self;
+                Ok(Recorded { directory, status, events, stopped_early, warnings })
+            }
+            Err(error) if self.attached => {
+                // It went on alone already, or does so now.
+                let _ = self.leave();
+                Err(error)
+            }
+            Err(error) => {
+                self.tasks.values().for_each(|task| process::kill(task.process, libc::SIGKILL));
+                Err(error)
+            }
+        }
+    }
+
+    fn run_to_end(&mut self) -> Result<(i32, bool, u64), TracerError> {
         while !self.tasks.is_empty() {
             self.follow_turn();
             self.end_if_due()?;
@@ -345,7 +377,7 @@ impl Recorder {
         let events = if stopped_early { self.recorded_events } else { self.writer.events() };
         let duration = self.now();
         self.writer.finish(Some(status), duration)?;
-        Ok(Recorded { directory: self.directory, status, events, stopped_early, warnings: self.warnings })
+        Ok((status, stopped_early, events))
     }
 
     /// Makes events of what the agent has logged. No thread has the turn, or the one that has is in a stop, and not in the
@@ -431,8 +463,9 @@ impl Recorder {
         /// How often it is looked at whether no such stop will come.
         const ZOMBIE_INTERVAL: Duration = Duration::from_millis(10);
         while self.tasks.get(&thread).is_some_and(|task| task.status == Status::Running) {
-            if !self.wait_for_stop(Some(Instant::now() + ZOMBIE_INTERVAL))? {
-                self.note_zombie(thread)?;
+            let limit = Instant::now() + ZOMBIE_INTERVAL;
+            if !self.wait_for_stop(Some(limit))? && self.ended_unseen(thread)? {
+                return Ok(Next::Gone);
             }
         }
         match self.tasks.get(&thread).map(|task| task.status) {

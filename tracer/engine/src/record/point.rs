@@ -65,7 +65,7 @@ impl Recorder {
                 break;
             }
             ptrace::resume(thread, Resume::Step, 0).or_else(gone_is_fine)?;
-            let (_, stop) = ptrace::wait(thread).map_err(TracerError::system("wait for a thread"))?;
+            let stop = ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))?;
             if stop != Wait::Signal(libc::SIGTRAP) || !self.is_step(thread) {
                 return self.arrived(thread, stop);
             }

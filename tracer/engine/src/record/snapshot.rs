@@ -127,7 +127,7 @@ impl Recorder {
         for piece in state.encode().chunks(DATA_PIECE_BYTES_MAX) {
             pieces.push(self.data(piece.to_vec())?);
         }
-        let registers = self.registers_at_end(thread)?;
+        let registers = self.registers_outside(thread)?;
         self.event(thread, registers, EventKind::Snapshot { state: pieces })?;
         let now = self.now();
         self.writer.note_snapshot(now)?;
@@ -178,7 +178,7 @@ impl Recorder {
             return if announced { self.entry_inside(task.thread).map(Some) } else { Ok(None) };
         }
         match task.status {
-            Status::Stopped(_) | Status::Parked => self.registers_at_end(task.thread).map(Some),
+            Status::Stopped(_) | Status::Parked => self.registers_outside(task.thread).map(Some),
             Status::Running | Status::GroupStopped => Ok(None),
         }
     }

@@ -157,6 +157,9 @@ impl Recorder {
             libc::SYS_prctl if arguments[0] as i32 == libc::PR_GET_SECCOMP => {
                 self.instead(thread, entry, if self.tasks[&thread].filtered { 2 } else { 0 })
             }
+            libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
+                self.bound_processes(thread, entry)
+            }
             libc::SYS_sched_setaffinity => self.set_affinity(thread, entry),
             libc::SYS_setitimer => {
                 self.note_timer(thread, &arguments);
@@ -191,7 +194,12 @@ impl Recorder {
     }
 
     /// Keeps a call from being executed; it gives `result`.
-    fn instead(&mut self, thread: i32, entry: &Registers, result: i64) -> Result<Intervention, TracerError> {
+    pub(super) fn instead(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+        result: i64,
+    ) -> Result<Intervention, TracerError> {
         self.set_registers(thread, &Registers { orig_rax: u64::MAX, ..*entry })?;
         Ok(Intervention::Result(result))
     }

@@ -352,13 +352,7 @@ impl Recorder {
             let sleeps = match process::state(thread) {
                 Some(b'S') => true,
                 Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
-                Some(b'Z') => {
-                    self.note_zombie(thread)?;
-                    if self.current != Some(thread) {
-                        return Ok(());
-                    }
-                    false
-                }
+                Some(b'Z') if self.ended_unseen(thread)? => return Ok(()),
                 _ => false,
             };
             if sleeps {

@@ -17,7 +17,7 @@ use super::snapshot::SnapshotUse;
 use super::travel::Counts;
 use super::world::{FrozenWorld, Shell, World};
 use crate::TracerError;
-use crate::sys::{process, ptrace, signal};
+use crate::sys::{limits, process, ptrace, signal};
 
 /// A checkpoint is made when replay has gone on for this long since the last one.
 const CHECKPOINT_SPACING: Duration = Duration::from_millis(300);
@@ -139,6 +139,7 @@ impl Session {
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // On a machine without that core any other will do, unless the program asks which one it is.
         let _ = process::pin(0, core);
+        limits::raise_files();
         let blank = Shell::blank().map_err(TracerError::system("make a process for replay"))?;
         let mut session = Session {
             trace: Arc::new(trace),

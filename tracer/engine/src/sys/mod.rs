@@ -2,6 +2,7 @@
 //! calls and nothing of recording.
 
 pub(crate) mod attach;
+pub(crate) mod limits;
 pub(crate) mod machine;
 pub(crate) mod maps;
 pub(crate) mod memory;

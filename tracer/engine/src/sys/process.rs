@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::{ptrace, seccomp};
+use super::{limits, ptrace, seccomp};
 
 /// `PR_SET_TSC` of prctl(2). Whether the time stamp counter traps is a thread's own, and kept across fork and exec.
 pub(crate) const PR_SET_TSC: i32 = 26;
@@ -32,6 +32,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     /// Its action for SIGXFSZ ([`ignore_file_size_signal`]).
     pub(crate) file_size_action: libc::sighandler_t,
+    /// Its limit on open files ([`limits::raise_files`]).
+    pub(crate) files_limit: Option<limits::Limit>,
 }
 
 /// Makes a limit on file sizes (setrlimit(2)) an error of writing the trace, not the end of the recorder. Returns the
@@ -66,6 +68,9 @@ pub(crate) fn launch(program: &Program, core: u32) -> io::Result<i32> {
             libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
             wait_for_go(&go_read, &go_write);
             seccomp::install(&filter);
+            if let Some(limit) = &program.files_limit {
+                let _ = limits::set_files(0, limit);
+            }
             libc::execve(program.path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
             let error = *libc::__errno_location();
             libc::write(error_write.as_raw_fd(), (&raw const error).cast(), 4);

@@ -21,7 +21,20 @@ impl Shared {
     /// Makes a file of `len` bytes and maps it.
     pub(crate) fn create(path: &Path, len: usize) -> io::Result<Shared> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
-        file.set_len(len as u64)?;
+        let made = Shared::map(&file, len);
+        if made.is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    fn map(file: &File, len: usize) -> io::Result<Shared> {
+        // Where the disk is full, this has to be known now: later it would be a SIGBUS.
+        // SAFETY: the call takes numbers only; the descriptor is our own.
+        let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as i64) };
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses touches no other memory of this process.
         let start = unsafe {

@@ -20,7 +20,7 @@ pub(crate) fn block_child_signal() -> io::Result<()> {
 }
 
 /// Waits until SIGCHLD comes or the time is over.
-pub(crate) fn wait_child(timeout: Duration) {
+pub(crate) fn wait_child(timeout: Duration) -> bool {
     let time = libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
     // SAFETY: the set is local and initialised by sigemptyset before use; no siginfo is asked for. Whatever the
     // result, the caller looks for stops next.
@@ -28,7 +28,7 @@ pub(crate) fn wait_child(timeout: Duration) {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGCHLD);
-        libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+        libc::sigtimedwait(&set, std::ptr::null_mut(), &time) == libc::SIGCHLD
     }
 }
 
