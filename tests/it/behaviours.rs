@@ -329,3 +329,24 @@ fn without_the_agent() {
     }
     case(compile(&scratch, "cores.c")).all_cores().without_agent().check_replay();
 }
+
+/// Calls without a rule are recorded by comparing memory, and named once each.
+#[test]
+fn calls_that_are_not_known() {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "unheard.c");
+    for without_agent in [false, true] {
+        let case = case(&program);
+        let recording = if without_agent { case.without_agent().check() } else { case.check() };
+        let warnings = trace::warnings(&recording.trace());
+        let about = |word: &str| warnings.iter().filter(|warning| warning.contains(word)).count();
+        assert_eq!(about(" number 600: "), 1, "{warnings:?}");
+        assert_eq!(
+            about("ioctl with the request 0x8946: ") + about("ioctl SIOCETHTOOL: "),
+            1,
+            "{warnings:?}"
+        );
+        // Those that the kernel did not know either have written nothing.
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+    }
+}

@@ -33,6 +33,7 @@ mod snapshot;
 mod syscall;
 mod task;
 mod turn;
+mod unknown;
 mod written;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -8,6 +8,7 @@ use trace::{Effect, EventKind, Registers, Write};
 
 use super::inside::BEGIN_AGAIN;
 use super::task::{Boundary, Intervention, Phase};
+use super::unknown::{self, Before};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -33,9 +34,6 @@ const PR_GET_TSC: u64 = 25;
 const PR_SET_TSC: u64 = 26;
 const PR_TSC_ENABLE: u32 = 1;
 
-/// How much is saved behind each argument that may be a pointer, when the table has no rule.
-const UNKNOWN_BYTES: u64 = 4096;
-
 impl Recorder {
     pub(super) fn syscall_entry(&mut self, thread: i32) -> Result<Next, TracerError> {
         let registers = self.registers(thread)?;
@@ -57,6 +55,7 @@ impl Recorder {
         if number != libc::SYS_restart_syscall as u64 {
             task.call = number;
         }
+        self.task(thread).before = unknown::memory_before(&registers, &self.memory_of(thread));
         let intervention = match loses_turn {
             true => self.instead(thread, &registers, BEGIN_AGAIN)?,
             false => self.intervene(thread, &registers)?,
@@ -242,6 +241,7 @@ impl Recorder {
         }
         let mut result = registers.rax as i64;
         let memory = self.memory_of(thread);
+        let before = self.task(thread).before.take();
         self.show_affinity(thread, &memory, &entry, result);
         let mut writes = Vec::new();
         if let Some(len) = self.disguise_status(thread, &entry, result, &memory)? {
@@ -252,7 +252,7 @@ impl Recorder {
             self.set_registers(thread, &registers)?;
         }
         let effect = self.effect(thread, &entry, &registers, &mut writes)?;
-        self.collect_writes(call, &entry, result, &memory, &mut writes)?;
+        self.collect_writes(call, &entry, result, &memory, before, &mut writes)?;
         let changes = self.changes_by(thread, &entry, result, &mut writes)?;
         let task = self.task(thread);
         task.interrupted = RESTARTS.contains(&result);
@@ -386,12 +386,14 @@ impl Recorder {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the facts of one call")]
     fn collect_writes(
         &mut self,
         call: u64,
         entry: &Registers,
         result: i64,
         memory: &Memory,
+        before: Option<Before>,
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         let mut ranges = Vec::new();
@@ -401,14 +403,7 @@ impl Recorder {
             self.save(memory, range.addr, range.len, writes)?;
         }
         if coverage == Coverage::Unknown {
-            let name = syscalls::lookup(call).map_or("", |row| row.name);
-            self.warn(format!(
-                "system call {call} {name}({:#x}, {:#x}) has no rule; what its arguments point to was recorded as a precaution",
-                arguments[0], arguments[1]
-            ));
-            for argument in arguments.into_iter().filter(|argument| *argument >= 0x1_0000) {
-                self.save(memory, argument, UNKNOWN_BYTES, writes)?;
-            }
+            self.collect_unknown((call, &arguments), memory, before, writes)?;
         }
         Ok(())
     }

@@ -75,6 +75,8 @@ pub(crate) struct Task {
     pub(crate) filtered: bool,
     /// It may only read, write and end (seccomp(2), `SECCOMP_SET_MODE_STRICT`); the recorder sees to that.
     pub(crate) strict: bool,
+    /// Memory before the call that it is in, when that has no rule.
+    pub(crate) before: Option<crate::record::unknown::Before>,
     /// Its time stamp counter traps.
     pub(crate) tsc_traps: bool,
     /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
@@ -141,6 +143,7 @@ impl Task {
             netted: false,
             filtered: false,
             strict: false,
+            before: None,
             tsc_traps: true,
             owes_state: false,
             loses_turn: false,
