@@ -259,10 +259,10 @@ fn a_full_shm() {
     let Some(outcome) = with_mounts(&script) else { return };
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(String::from_utf8_lossy(&outcome.stdout), "no more memory\nfull\n");
-    if false {
-        replays(&trace, &scratch);
-        assert_eq!(std::fs::read(scratch.path("out")).expect("output"), outcome.stdout);
-    }
+    replays(&trace, &scratch);
+    assert_eq!(std::fs::read(scratch.path("out")).expect("output"), outcome.stdout);
+    let walked = run(Command::new(DRIVE).arg("walk").arg(&trace));
+    assert!(walked.is_success(), "{walked:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use trace::{
 };
 
 use super::run::Ran;
+use super::withheld::is_bus_fault;
 use super::world::{Shell, World};
 use crate::TracerError;
 use crate::sys::ptrace;
@@ -36,7 +37,8 @@ pub(crate) fn mismatch(event: &Event, ran: &Ran, registers: &Registers) -> Optio
         (EventKind::Syscall { .. } | EventKind::SyscallEnter, Ran::Syscall) => true,
         (EventKind::Signal { point: SignalPoint::SyscallEntry, .. }, Ran::Syscall) => true,
         (EventKind::Signal { signal, point: SignalPoint::Fault, .. }, Ran::Signal(info)) => {
-            info.signal() == *signal
+            // A page that is withheld stands for one that there was no room for.
+            info.signal() == *signal || is_bus_fault(event) && info.signal() == libc::SIGSEGV
         }
         (EventKind::Instruction { kind, .. }, Ran::Signal(info)) => traps_by(*kind, info.signal()),
         (EventKind::ForcedPoint { .. }, Ran::Stub(_) | Ran::Step | Ran::Breakpoint(_)) => true,
@@ -132,6 +134,9 @@ impl World {
     ) -> Result<(), TracerError> {
         if let Some(task) = self.tasks.get_mut(&event.thread) {
             task.arrived = false;
+        }
+        if is_bus_fault(event) {
+            self.protect_page(trace, event, None)?;
         }
         match &event.kind {
             EventKind::Syscall { result, writes, effect }

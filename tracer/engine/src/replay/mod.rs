@@ -26,6 +26,7 @@ mod skip;
 mod snapshot;
 mod trail;
 mod travel;
+mod withheld;
 mod world;
 
 pub use divergence::Divergence;

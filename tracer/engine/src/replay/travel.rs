@@ -448,6 +448,7 @@ impl Session {
         extras: Extras,
         watches: &[Watch],
     ) -> Result<(), TracerError> {
+        self.withhold_page()?;
         let image = self.image_of(thread).unwrap_or(0);
         let watching = !watches.is_empty() || !guard.watches(image).is_empty();
         let traps_only = extras.traps_only || watching;
