@@ -245,6 +245,42 @@ fn a_full_disk() {
     }
 }
 
+/// A program that ran before goes on when it can no longer be recorded.
+#[test]
+fn a_full_disk_while_attached() {
+    let scratch = Scratch::new();
+    let program = compile(&scratch, "endless.c");
+    let mut child = Command::new(&program);
+    child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    process::die_with_us(&mut child);
+    let mut child = child.spawn().expect("the debuggee starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("it goes on").expect("text");
+    let (disk, copy) = (scratch.path("disk"), scratch.path("copy"));
+    std::fs::create_dir(&disk).expect("a directory");
+    let script = format!(
+        "mount -t tmpfs -o size=6000k none {disk} && {DRIVE} attach {disk}/trace {id} 50000; status=$?; cp -r {disk}/trace {copy}; exit $status",
+        disk = disk.display(),
+        copy = copy.display(),
+        id = child.id(),
+    );
+    let attached = std::thread::spawn(move || with_mounts(&script));
+    // It would wait for a reader of its output.
+    while !attached.is_finished() {
+        line();
+    }
+    if let Some(outcome) = attached.join().expect("a result") {
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(!outcome.is_success() && said.contains("No space left"), "{said}");
+        assert!(said.contains("goes on without being recorded"), "{said}");
+        assert!(replays(&copy, &scratch) > 20);
+    }
+    (0..200).for_each(|_| drop(line()));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    assert!(status.contains("TracerPid:\t0\n"), "{status}");
+    process::end_group(&mut child);
+}
+
 /// A full `/dev/shm` is seen by the program as without us, and is none of the replay's.
 #[test]
 fn a_full_shm() {
