@@ -176,7 +176,11 @@ impl Recorder {
                     self.leave_agent(thread)?;
                 }
                 self.end_turn(thread);
-                self.stay_stopped(thread)
+                let by = match self.tasks[&thread].status {
+                    Status::Stopped(Wait::Stop(signal)) => signal,
+                    _ => libc::SIGSTOP,
+                };
+                self.stay_stopped(thread, by)
             }
             Next::GoOn => self.resume(thread, 0),
             Next::Resume(signal) => {
@@ -208,11 +212,12 @@ impl Recorder {
     }
 
     /// Leaves a thread in its group stop.
-    fn stay_stopped(&mut self, thread: i32) -> Result<(), TracerError> {
+    fn stay_stopped(&mut self, thread: i32, by: i32) -> Result<(), TracerError> {
         self.task(thread).status = Status::GroupStopped;
         ptrace::resume(thread, Resume::Listen, 0).or_else(gone_is_fine)?;
-        // The program is stopped as a job: so is this process, for the shell that waits for it.
-        if self.tasks.values().all(|task| task.status == Status::GroupStopped) {
+        // The program is stopped as a job: so is this process, for the shell that waits for it. Who sends SIGSTOP to the program
+        // alone continues it alone too.
+        if by != libc::SIGSTOP && self.tasks.values().all(|task| task.status == Status::GroupStopped) {
             signal::stop_self();
         }
         Ok(())
@@ -447,9 +452,9 @@ impl Recorder {
                 agent.wake(thread);
                 self.go_on_inside(thread, 0).map(|()| true)
             }
-            Wait::Stop(_) => {
+            Wait::Stop(by) => {
                 agent.set_stopped(thread, true);
-                self.stay_stopped(thread).map(|()| true)
+                self.stay_stopped(thread, by).map(|()| true)
             }
             Wait::Signal(signal) if self.disposition(thread, signal)? == Disposition::Ignored => {
                 self.go_on_inside(thread, signal).map(|()| true)
