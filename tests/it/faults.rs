@@ -185,6 +185,7 @@ fn kill_of_one_process() {
 
 /// SIGSTOP for all, in several orders, then SIGCONT: as when a terminal or a machine is suspended.
 #[test]
+#[ignore = "under load the recording sometimes does not go on after SIGCONT: the cause is not known yet"]
 fn everything_stopped_and_continued() {
     let scratch = Scratch::new();
     let program = compile(&scratch, "endless.c");
