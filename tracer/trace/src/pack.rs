@@ -69,7 +69,7 @@ fn referred_files(reader: &Reader) -> Result<BTreeMap<PathBuf, u64>, TraceError>
         let len = files.entry(reader.file(stored)).or_default();
         *len = stored.len.max(*len);
     };
-    for number in 0..reader.len() {
+    for number in reader.first()..reader.len() {
         let event = reader.event(number)?;
         match &event.kind {
             EventKind::Syscall { effect, .. } | EventKind::SyscallExit { effect, .. } => match effect {

@@ -39,7 +39,7 @@ fn record_damaged(name: &str) -> u64 {
     events[first].registers = events[second].registers;
     let edited = folder().join(format!("{name}.edited"));
     std::fs::create_dir(&edited).unwrap();
-    let mut writer = Writer::create(&edited, reader.header()).unwrap();
+    let mut writer = Writer::create(&edited, reader.header(), None).unwrap();
     for event in events {
         writer.event(event).unwrap();
     }

@@ -312,6 +312,10 @@ impl Session {
     /// The position one instruction before; `None` at the start.
     fn predecessor(&mut self, goal: &Position) -> Result<Option<Position>, TracerError> {
         let Some((last, before)) = goal.legs.split_last() else { return self.before_event(goal.event) };
+        if *last == Leg::ToEvent && !needs_run(&self.trace.event(goal.event)?.kind) {
+            // It happens where the thread stands: nothing is executed on the way to it.
+            return self.predecessor(&Position { event: goal.event, legs: before.to_vec() });
+        }
         let base = match last {
             Leg::Landmark(_) => self.base_before(goal.event, goal),
             Leg::ToEvent if before.is_empty() => {
