@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -51,8 +51,31 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
     Ok(if left { ExitCode::SUCCESS } else { exit_code(recorded.status) })
 }
 
+/// The recording that is meant: without a name the one that is being made, if there is just one.
+fn in_progress(name: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if name.is_some() {
+        return Ok(trace::resolve(name)?);
+    }
+    let mut active = trace::list()?;
+    active.retain(|directory| trace::recorder_of(directory).is_some());
+    match active.as_slice() {
+        [] => anyhow::bail!(
+            "nothing is being recorded below {}; name the directory",
+            trace::default_root().display()
+        ),
+        [only] => Ok(only.clone()),
+        [first, ..] => {
+            let count = active.len();
+            anyhow::bail!(
+                "{count} recordings are being made, {} is one of them: name the one you mean",
+                first.display()
+            )
+        }
+    }
+}
+
 pub(crate) fn save(options: &cli::Stop) -> anyhow::Result<ExitCode> {
-    let directory = trace::resolve(options.directory.as_deref())?;
+    let directory = in_progress(options.directory.as_deref())?;
     let Some(saved) = tracer::save(&directory)? else {
         anyhow::bail!("nobody is recording {}; `vdbg ls` lists the recordings", directory.display());
     };
@@ -61,11 +84,14 @@ pub(crate) fn save(options: &cli::Stop) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn stop(options: &cli::Stop) -> anyhow::Result<ExitCode> {
-    let directory = trace::resolve(options.directory.as_deref())?;
+    let directory = in_progress(options.directory.as_deref())?;
     if !tracer::stop(&directory)? {
         anyhow::bail!("nobody is recording {}; `vdbg ls` lists the recordings", directory.display());
     }
-    out::error(&format!("the recording {} has ended", directory.display()));
+    out::error(&format!(
+        "the recording {} has ended; a program that was started by `vdbg record` goes on under it, unrecorded, until it ends",
+        directory.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

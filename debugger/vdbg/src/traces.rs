@@ -102,7 +102,7 @@ fn status_text(reader: &Reader) -> String {
         _ if reader.damage().is_some() => "damaged".into(),
         None if trace::recorder_of(reader.directory()).is_some() => "recording".into(),
         None => "unfinished".into(),
-        Some(end) if end.running => "still running".into(),
+        Some(end) if end.running => "a part".into(),
         Some(end) if libc::WIFSIGNALED(end.status) => {
             let signal = libc::WTERMSIG(end.status);
             u32::try_from(signal)

@@ -279,3 +279,26 @@ fn main() {
     assert!(out.contains("rusty::grow (list=") && out.contains("by=3) at rusty.rs:3"), "{out}");
     assert!(out.contains("$1 = 2"), "{out}");
 }
+
+/// A call that a fatal signal interrupts never returns: nothing behind it may be executed on the way back.
+#[test]
+fn back_from_a_signal_that_ends_a_waiting_call() {
+    let source = "#include <unistd.h>
+int step;
+int main(void) {
+    char byte;
+    int ends[2];
+    pipe(ends);
+    alarm(1);
+    step = 1;
+    read(ends[0], &byte, 1);
+    step = 2;
+    return 0;
+}
+";
+    let trace = record("waiting.c", source);
+    let out = session(&trace, &["continue", "reverse-stepi", "print step", "stepi", "stepi", "print step"]);
+    assert!(out.contains("SIGALRM"), "{out}");
+    assert_eq!(out.matches("= 1\n").count(), 2, "{out}");
+    assert!(!out.contains("= 2\n"), "{out}");
+}
