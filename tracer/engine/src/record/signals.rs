@@ -30,6 +30,7 @@ pub(super) const SI_KERNEL: i32 = 0x80;
 impl Recorder {
     pub(super) fn signal_stop(&mut self, thread: i32, signal: i32) -> Result<Next, TracerError> {
         let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
+        self.cancel_opposites(thread, info.signal());
         if info.signal() == libc::SIGTRAP
             && let Some(next) = self.paused(thread)?
         {
@@ -94,6 +95,24 @@ impl Recorder {
         let delay = if task.pending.len() > PENDING_MAX { Duration::ZERO } else { period };
         task.deadline.get_or_insert_with(|| Instant::now() + delay);
         Ok(Next::GoOn)
+    }
+
+    /// SIGCONT cancels the stop signals that wait, and a stop signal a SIGCONT (signal(7)): here those that were kept back, which
+    /// the kernel does not know of any more. Otherwise the program would stop after it has been continued.
+    fn cancel_opposites(&mut self, thread: i32, signal: i32) {
+        const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        let stops = STOPS.contains(&signal);
+        if signal != libc::SIGCONT && !stops {
+            return;
+        }
+        let is_opposite = |other: i32| if stops { other == libc::SIGCONT } else { STOPS.contains(&other) };
+        let process = self.tasks[&thread].process;
+        for task in self.tasks.values_mut().filter(|task| task.process == process) {
+            task.pending.retain(|kept| !is_opposite(kept.signal()));
+            if task.pending.is_empty() {
+                task.deadline = None;
+            }
+        }
     }
 
     /// A jump into the bytes of a hook, which trap: the thread goes on in the copy.
