@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e::Scratch;
 use e2e::compile::compile;
-use e2e::process::{die_with_us, run, wait};
+use e2e::process::{die_with_us, run, signal, wait};
 
 /// What each phase may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,8 +41,7 @@ fn start(scratch: &Scratch) -> (Child, BufReader<std::process::ChildStdout>) {
 }
 
 fn end(mut child: Child, mut output: BufReader<std::process::ChildStdout>) {
-    // SAFETY: kill has no memory effects; the child has not been waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    signal(&child, libc::SIGTERM);
     let status = wait(&mut child, LIMIT).expect("it ends in time");
     let mut said = String::new();
     output.read_to_string(&mut said).expect("its output");

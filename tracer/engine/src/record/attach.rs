@@ -108,7 +108,7 @@ impl Recorder {
         self.next_space += 1;
         self.spaces.insert(space, Space { users: 0, ..Space::new(memory) });
         for (thread, stop) in threads {
-            let affinity = attach::affinity(thread).unwrap_or_default();
+            let affinity = process::affinity(thread).unwrap_or_default();
             let mut task = Task::new(thread, process, space, Rc::new(affinity));
             if let Wait::Signal(_) = stop {
                 task.pending.extend(ptrace::signal_info(thread).ok());
@@ -332,7 +332,7 @@ impl Recorder {
         for thread in stopped {
             let task = &self.tasks[&thread];
             task.pending.iter().for_each(|info| attach::send_again(task.process, thread, info));
-            let _ = attach::set_affinity(thread, &task.affinity);
+            let _ = process::set_affinity(thread, &task.affinity);
             ptrace::detach(thread).or_else(gone_is_fine)?;
         }
         self.tasks.clear();

@@ -50,10 +50,11 @@ pub fn stop(directory: &Path) -> Result<bool, TracerError> {
 pub fn save(directory: &Path) -> Result<Option<PathBuf>, TracerError> {
     /// How long the recorder may take.
     const WAIT_MAX: Duration = Duration::from_secs(10);
-    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let saved = |number: u32| directory.with_file_name(format!("{name}-saved-{number}"));
     let Some(recorder) = trace::recorder_of(directory) else { return Ok(None) };
-    let next = (1..).map(saved).find(|path| !path.exists()).expect("numbers do not end");
+    let next = (1..)
+        .map(|number| copy_of(directory, number))
+        .find(|path| !path.exists())
+        .expect("numbers do not end");
     signal::ask_to_save(recorder).map_err(TracerError::system("ask the recorder to save"))?;
     let since = Instant::now();
     while !next.exists() {
@@ -63,6 +64,12 @@ pub fn save(directory: &Path) -> Result<Option<PathBuf>, TracerError> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(Some(next))
+}
+
+/// Where a copy of a ring is put.
+fn copy_of(directory: &Path, number: u32) -> PathBuf {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    directory.with_file_name(format!("{name}-saved-{number}"))
 }
 
 /// What is known about the end of a recording.
@@ -157,8 +164,7 @@ impl Recorder {
             self.drain()?;
         }
         self.saved += 1;
-        let name = self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let target = self.directory.with_file_name(format!("{name}-saved-{}", self.saved));
+        let target = copy_of(&self.directory, self.saved);
         let now = self.now();
         self.writer.save(target, now)?;
         Ok(())

@@ -265,12 +265,12 @@ impl Recorder {
         place: &TraceDirectory,
         command: Vec<String>,
     ) -> Result<(Recorder, Vec<u8>), TracerError> {
-        let affinity = process::affinity().map_err(TracerError::system("read the CPU affinity"))?;
+        let affinity = process::affinity(0).map_err(TracerError::system("read the CPU affinity"))?;
         let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
         let header = Header { chaos_seed: options.chaos_seed, ..header(&command, place, core) };
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // The writing thread, which gets this affinity, must not take time from the program.
-        process::set_affinity(&without_core(&affinity, core))
+        process::set_affinity(0, &without_core(&affinity, core))
             .map_err(TracerError::system("keep a core for the program"))?;
         let writer = Writer::create(&place.path, &header, options.ring)?;
         let files = FileStore::create(&place.path, place.root.as_deref(), process::data_ranges)?;

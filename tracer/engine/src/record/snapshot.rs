@@ -224,7 +224,7 @@ impl Recorder {
             // A file that cannot be opened, or the kernel's own code.
             let is_other = |map: &&maps::Map| map.is_file() || map.name == exec::VDSO;
             if is_zero && real.iter().filter(is_other).any(|map| map.start <= start && start < map.end) {
-                self.pages(&memory, start..end, true, id, &mut writes)?;
+                self.pages(&memory, start..end, true, Some(id), &mut writes)?;
                 continue;
             }
             let mut parts = Vec::new();
@@ -235,7 +235,7 @@ impl Recorder {
                 parts.push(start..end);
             }
             for part in parts {
-                self.pages(&memory, part, is_zero, id, &mut writes)?;
+                self.pages(&memory, part, is_zero, Some(id), &mut writes)?;
             }
         }
         let (path, arguments) = (*program).clone();
@@ -272,7 +272,7 @@ impl Recorder {
                 let whole = part.start & !(PAGE as u64 - 1)..part.end.next_multiple_of(PAGE as u64);
                 let at = whole.start - range.start + address;
                 let mut found = Vec::new();
-                self.pages(memory, at..at + (whole.end - whole.start), true, SpaceId(u32::MAX), &mut found)?;
+                self.pages(memory, at..at + (whole.end - whole.start), true, None, &mut found)?;
                 let offset = |write: Write| Write { addr: write.addr - address + range.start, ..write };
                 writes.extend(found.into_iter().map(offset));
             }
@@ -288,7 +288,7 @@ impl Recorder {
         memory: &Memory,
         range: Range<u64>,
         is_zero: bool,
-        space: SpaceId,
+        space: Option<SpaceId>,
         writes: &mut Vec<Write>,
     ) -> Result<(), TracerError> {
         /// How much is read at once.
@@ -303,7 +303,7 @@ impl Recorder {
                 continue;
             }
             bytes.truncate(read / PAGE * PAGE);
-            if let Some(space) = self.spaces.get(&space) {
+            if let Some(space) = space.and_then(|space| self.spaces.get(&space)) {
                 space.hooks.hide(at, &mut bytes);
             }
             let mut fresh = Fresh { at, ..Fresh::default() };

@@ -59,26 +59,6 @@ pub(crate) fn rseq(thread: i32) -> Rseq {
     if result < 0 { Rseq::default() } else { found }
 }
 
-/// The cores that a thread may use, as the bytes of a `cpu_set_t`.
-pub(crate) fn affinity(thread: i32) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0u8; size_of::<libc::cpu_set_t>()];
-    // SAFETY: the buffer has the size given; the raw call says how much of it the kernel filled.
-    let filled =
-        unsafe { libc::syscall(libc::SYS_sched_getaffinity, thread, bytes.len(), bytes.as_mut_ptr()) };
-    if filled < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    bytes.truncate(filled as usize);
-    Ok(bytes)
-}
-
-/// Gives a thread cores, as the bytes of a `cpu_set_t`.
-pub(crate) fn set_affinity(thread: i32, cores: &[u8]) -> io::Result<()> {
-    // SAFETY: the buffer has the size given; the kernel only reads it.
-    let result = unsafe { libc::sched_setaffinity(thread, cores.len(), cores.as_ptr().cast()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// Sends a thread a signal that had been taken from it. What the kernel lets nobody else say in a `siginfo_t` is lost.
 pub(crate) fn send_again(process: i32, thread: i32, info: &SignalInfo) {
     let mut copy = *info;

@@ -213,10 +213,10 @@ pub(crate) fn pin(thread: i32, core: u32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Restricts the calling thread to the cores of a set, as the bytes of a `cpu_set_t`.
-pub(crate) fn set_affinity(cores: &[u8]) -> io::Result<()> {
+/// Restricts a thread (0: the calling one) to the cores of a set, as the bytes of a `cpu_set_t`.
+pub(crate) fn set_affinity(thread: i32, cores: &[u8]) -> io::Result<()> {
     // SAFETY: the buffer has the size given; the kernel only reads it.
-    let result = unsafe { libc::sched_setaffinity(0, cores.len(), cores.as_ptr().cast()) };
+    let result = unsafe { libc::sched_setaffinity(thread, cores.len(), cores.as_ptr().cast()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -226,11 +226,12 @@ pub(crate) fn current_core() -> Option<u32> {
     u32::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// The cores the calling thread may run on, as the bytes of a `cpu_set_t`.
-pub(crate) fn affinity() -> io::Result<Vec<u8>> {
+/// The cores a thread (0: the calling one) may run on, as the bytes of a `cpu_set_t`.
+pub(crate) fn affinity(thread: i32) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0u8; size_of::<libc::cpu_set_t>()];
     // SAFETY: the buffer has the size given; the raw call says how much of it the kernel filled.
-    let filled = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, bytes.len(), bytes.as_mut_ptr()) };
+    let filled =
+        unsafe { libc::syscall(libc::SYS_sched_getaffinity, thread, bytes.len(), bytes.as_mut_ptr()) };
     if filled < 0 {
         return Err(io::Error::last_os_error());
     }

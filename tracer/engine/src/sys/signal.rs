@@ -64,11 +64,27 @@ extern "C" fn pass_on(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_v
     }
 }
 
+/// Installs a handler that notes a request in an atomic and does nothing else.
+fn on_request(signal: i32, note: extern "C" fn(i32)) {
+    // SAFETY: the structure is plain data; the handler only sets an atomic, as a handler may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = note as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
+    }
+}
+
+fn request(recorder: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill has no memory effects.
+    if unsafe { libc::kill(recorder, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Somebody has asked for the end of the recording.
 static STOP_ASKED: AtomicBool = AtomicBool::new(false);
 
 /// The signal by which `vdbg stop` asks a recorder to end the recording.
-pub(crate) fn stop_request() -> i32 {
+fn stop_request() -> i32 {
     libc::SIGRTMIN() + 2
 }
 
@@ -78,13 +94,7 @@ pub(crate) fn take_stop_requests(signals: &[i32]) {
         STOP_ASKED.store(true, Ordering::Relaxed);
     }
     for signal in signals.iter().copied().chain([stop_request()]) {
-        // SAFETY: the structure is plain data; the handler only sets an atomic, as a handler may.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = ask as *const () as usize;
-            action.sa_flags = libc::SA_RESTART;
-            libc::sigaction(signal, &action, std::ptr::null_mut());
-        }
+        on_request(signal, ask);
     }
 }
 
@@ -101,13 +111,7 @@ pub(crate) fn take_save_requests() {
     extern "C" fn ask(_: i32) {
         SAVE_ASKED.store(true, Ordering::Relaxed);
     }
-    // SAFETY: the structure is plain data; the handler only sets an atomic, as a handler may.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = ask as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigaction(save_request(), &action, std::ptr::null_mut());
-    }
+    on_request(save_request(), ask);
 }
 
 /// Whether a copy has been asked for since this was called last.
@@ -117,12 +121,7 @@ pub(crate) fn take_save_request() -> bool {
 
 /// Asks the recorder with this process id for a copy of what it has.
 pub(crate) fn ask_to_save(recorder: i32) -> io::Result<()> {
-    // SAFETY: kill has no memory effects.
-    if unsafe { libc::kill(recorder, save_request()) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    request(recorder, save_request())
 }
 
 /// Whether the end of the recording has been asked for.
@@ -132,12 +131,7 @@ pub(crate) fn is_stop_asked() -> bool {
 
 /// Asks the recorder with this process id to end its recording.
 pub(crate) fn ask_to_stop(recorder: i32) -> io::Result<()> {
-    // SAFETY: kill has no memory effects.
-    if unsafe { libc::kill(recorder, stop_request()) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    request(recorder, stop_request())
 }
 
 /// Stops this process, as the shell that waits for it expects of a job.
