@@ -258,7 +258,7 @@ impl Recorder {
             match ptrace::wait_one(thread).map_err(TracerError::system("wait for a thread"))? {
                 Wait::Signal(signal) if signal != libc::SIGTRAP => {
                     let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
-                    self.task(thread).pending.push_back(info);
+                    self.keep(thread, info);
                 }
                 _ => {}
             }

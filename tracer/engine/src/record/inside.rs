@@ -282,7 +282,7 @@ impl Recorder {
                     if is_fault(&info) {
                         return Err(TracerError::Inconsistent("the agent in the program has failed"));
                     }
-                    self.task(thread).pending.push_back(info);
+                    self.keep(thread, info);
                 }
                 Wait::Stop(_) => {}
                 other => return Ok(Some(other)),

@@ -176,7 +176,7 @@ impl Recorder {
         if info.code() > 0 && info.code() != SI_KERNEL || is_fault(&info) {
             return Ok(false);
         }
-        self.task(thread).pending.push_back(info);
+        self.keep(thread, info);
         Ok(true)
     }
 
@@ -310,7 +310,7 @@ impl Recorder {
                 }
                 Wait::Signal(_) => {
                     let info = ptrace::signal_info(thread).ok()?;
-                    self.task(thread).pending.push_back(info);
+                    self.keep(thread, info);
                 }
                 Wait::Stop(_) | Wait::Event(libc::PTRACE_EVENT_SECCOMP) => {}
                 _ => return None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use trace::{EventKind, InstructionKind, Outcome, Registers, SignalPoint};
 
 use super::inside::Inside;
-use super::task::{Boundary, Phase, Status};
+use super::task::{Boundary, Phase, Status, Task};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::machine;
@@ -49,7 +49,7 @@ impl Recorder {
             }
             // At its call, which comes next, it will be delivered.
             Inside::Before => {
-                self.task(thread).pending.push_back(info);
+                self.keep(thread, info);
                 return Ok(Next::GoOn);
             }
             Inside::Interrupted if self.disposition(thread, signal)? == Disposition::Ignored => {
@@ -62,11 +62,11 @@ impl Recorder {
                 ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
             }
             Inside::Unlogged => {
-                self.task(thread).pending.push_back(info);
+                self.keep(thread, info);
                 return self.return_unlogged(thread);
             }
             Inside::Elsewhere(stop) => {
-                self.task(thread).pending.push_back(info);
+                self.keep(thread, info);
                 return self.unexpected(thread, stop);
             }
         }
@@ -90,22 +90,27 @@ impl Recorder {
             return self.deliver(thread, &registers, info, SignalPoint::Here);
         }
         let period = self.timer_period(thread, signal);
+        self.keep(thread, info);
         let task = self.task(thread);
-        task.pending.push_back(info);
         let delay = if task.pending.len() > PENDING_MAX { Duration::ZERO } else { period };
         task.deadline.get_or_insert_with(|| Instant::now() + delay);
         Ok(Next::GoOn)
     }
 
+    /// Keeps a signal that came while it cannot be delivered.
+    pub(super) fn keep(&mut self, thread: i32, info: SignalInfo) {
+        self.cancel_opposites(thread, info.signal());
+        self.task(thread).pending.push_back(info);
+    }
+
     /// SIGCONT cancels the stop signals that wait, and a stop signal a SIGCONT (signal(7)): here those that were kept back, which
     /// the kernel does not know of any more. Otherwise the program would stop after it has been continued.
     fn cancel_opposites(&mut self, thread: i32, signal: i32) {
-        const STOPS: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-        let stops = STOPS.contains(&signal);
+        let stops = signal::stops(signal);
         if signal != libc::SIGCONT && !stops {
             return;
         }
-        let is_opposite = |other: i32| if stops { other == libc::SIGCONT } else { STOPS.contains(&other) };
+        let is_opposite = |other: i32| if stops { other == libc::SIGCONT } else { signal::stops(other) };
         let process = self.tasks[&thread].process;
         for task in self.tasks.values_mut().filter(|task| task.process == process) {
             task.pending.retain(|kept| !is_opposite(kept.signal()));
@@ -113,6 +118,25 @@ impl Recorder {
                 task.deadline = None;
             }
         }
+    }
+
+    /// Whether a SIGCONT has come to a process that no thread of it has taken yet. A thread of it is in a signal stop: should another
+    /// come from here on, the kernel drops the stop signal that this thread is resumed with (`JOBCTL_STOP_DEQUEUED` of
+    /// kernel/signal.c).
+    fn is_continued(&mut self, thread: i32) -> Result<bool, TracerError> {
+        let process = self.tasks[&thread].process;
+        let threads: Vec<i32> =
+            self.tasks.values().filter(|task| task.process == process).map(|task| task.thread).collect();
+        if threads.iter().any(|thread| signal::is_waiting(*thread, libc::SIGCONT)) {
+            return Ok(true);
+        }
+        // Or it is the reason of a stop, or kept back.
+        while self.wait_for_stop(Some(Instant::now()))? {}
+        let has_it = |task: &Task| {
+            task.status == Status::Stopped(Wait::Signal(libc::SIGCONT))
+                || task.pending.iter().any(|info| info.signal() == libc::SIGCONT)
+        };
+        Ok(threads.iter().any(|thread| self.tasks.get(thread).is_some_and(has_it)))
     }
 
     /// A jump into the bytes of a hook, which trap: the thread goes on in the copy.
@@ -237,23 +261,30 @@ impl Recorder {
         }
         let again = Registers { rip: entry.rip - 2, rax: entry.orig_rax, orig_rax: u64::MAX, ..*entry };
         self.set_registers(thread, &again)?;
-        let signal = info.signal();
-        if let Some(other) = self.resume_until(thread, signal, |stop| stop == Wait::Signal(signal))? {
+        if let Some(other) = self.to_signal_stop(thread, &info)? {
             return Ok(other);
         }
-        ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
         self.deliver(thread, entry, info, SignalPoint::SyscallEntry)
     }
 
     /// Delivers a signal that was kept back to a thread at the exit of a call.
     pub(super) fn deliver_behind_call(&mut self, thread: i32, info: SignalInfo) -> Result<Next, TracerError> {
-        let signal = info.signal();
-        if let Some(other) = self.resume_until(thread, signal, |stop| stop == Wait::Signal(signal))? {
+        if let Some(other) = self.to_signal_stop(thread, &info)? {
             return Ok(other);
         }
-        ptrace::set_signal_info(thread, &info).map_err(TracerError::system("write a signal"))?;
         let registers = self.registers(thread)?;
         self.deliver(thread, &registers, info, SignalPoint::Here)
+    }
+
+    /// Takes a thread that is in a stop of a call to a stop in which a signal that was kept back can be delivered. `Some` when
+    /// something else came, which has been dealt with.
+    fn to_signal_stop(&mut self, thread: i32, info: &SignalInfo) -> Result<Option<Next>, TracerError> {
+        let sent = signal::carrier(thread, info.signal());
+        if let Some(other) = self.resume_until(thread, sent, |stop| stop == Wait::Signal(sent))? {
+            return Ok(Some(other));
+        }
+        ptrace::set_signal_info(thread, info).map_err(TracerError::system("write a signal"))?;
+        Ok(None)
     }
 
     /// Resumes with `signal` and waits for the stop that is wanted. Signals that come first are kept back. `Some` when
@@ -271,7 +302,7 @@ impl Recorder {
                 stop if wanted(stop) => return Ok(None),
                 Wait::Signal(_) => {
                     let info = ptrace::signal_info(thread).map_err(TracerError::system("read a signal"))?;
-                    self.task(thread).pending.push_back(info);
+                    self.keep(thread, info);
                 }
                 Wait::Stop(_) => {}
                 other => return self.unexpected(thread, other).map(Some),
@@ -306,6 +337,7 @@ impl Recorder {
             && ptrace::signal_mask(thread).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0);
         match disposition {
             Disposition::Handler if !blocked => self.enter_handler(thread, before, info, point),
+            Disposition::Stops if self.is_continued(thread)? => Ok(Next::Resume(0)),
             Disposition::Stops => {
                 self.signal_event(thread, before, &info, point, Outcome::Stopped)?;
                 Ok(Next::Resume(signal))

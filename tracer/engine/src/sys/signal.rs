@@ -151,9 +151,32 @@ pub(crate) enum Default {
 pub(crate) fn default_action(signal: i32) -> Default {
     match signal {
         libc::SIGCHLD | libc::SIGURG | libc::SIGWINCH | libc::SIGCONT => Default::Ignore,
-        libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => Default::Stop,
+        stop if stops(stop) => Default::Stop,
         _ => Default::End,
     }
+}
+
+/// A stop signal, which SIGCONT cancels and which cancels SIGCONT (signal(7)).
+pub(crate) fn stops(signal: i32) -> bool {
+    matches!(signal, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+}
+
+/// The signal to send to a thread in place of another that it is to take in a signal stop. A stop signal that is sent takes away
+/// a SIGCONT that waits; so one that does nothing takes its place, unless the thread blocks all of those.
+pub(crate) fn carrier(thread: i32, signal: i32) -> i32 {
+    if !stops(signal) {
+        return signal;
+    }
+    let Ok(masks) = Masks::read(thread) else { return signal };
+    let unfit = masks.get("SigBlk:") | masks.get("SigPnd:");
+    let harmless = [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD];
+    harmless.into_iter().find(|other| unfit & 1 << (other - 1) == 0).unwrap_or(signal)
+}
+
+/// Whether a signal waits for a thread or its process.
+pub(crate) fn is_waiting(thread: i32, signal: i32) -> bool {
+    Masks::read(thread)
+        .is_ok_and(|masks| (masks.get("SigPnd:") | masks.get("ShdPnd:")) & 1 << (signal - 1) != 0)
 }
 
 /// How a thread would take a signal.
