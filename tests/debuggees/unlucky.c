@@ -32,6 +32,14 @@ static void *withdraw(void *arg)
 	return arg;
 }
 
+/* The same within microseconds, and without a call. */
+static void *withdraw_briefly(void *arg)
+{
+	for (int n = 0; n < 500; n++)
+		balance = balance + 1;
+	return arg;
+}
+
 static void *lock_both(void *arg)
 {
 	pthread_mutex_t *first = arg ? &one : &other, *second = arg ? &other : &one;
@@ -102,6 +110,9 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], "race")) {
 			fails(withdraw, withdraw);
 			shown = balance != 200;
+		} else if (!strcmp(argv[1], "brief")) {
+			fails(withdraw_briefly, withdraw_briefly);
+			shown = balance != 1000;
 		} else if (!strcmp(argv[1], "deadlock")) {
 			shown = fails(lock_both, lock_both);
 		} else {

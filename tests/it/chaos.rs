@@ -19,6 +19,12 @@ fn finds_a_race() {
     finds("race");
 }
 
+/// Each thread does what it does in microseconds.
+#[test]
+fn finds_a_race_of_brief_threads() {
+    finds("brief");
+}
+
 #[test]
 fn finds_a_deadlock() {
     finds("deadlock");

@@ -65,8 +65,21 @@ const MOODS: [Mood; 4] = [
 /// How long a thread is held back at least and at most.
 const HOLD: (Duration, Duration) = (micros(50), micros(5000));
 
-/// A thread loses its turn after up to two to the power of this many instructions: each costs a step.
-const CUT_MAGNITUDES: u64 = 9;
+/// A thread loses its turn after up to two to the power of this many instructions, at least and at most: each costs a step.
+const CUT_MAGNITUDES: (u64, u64) = (1, 9);
+
+/// Many a thread does all that it does within microseconds, before any slice is over. At its first inputs it loses its turn
+/// at least so often, in percent, ...
+const FRESH_CUT_PERCENT: u64 = 60;
+
+/// ... later than others do, as the first instructions are the library's, ...
+const FRESH_CUT_MAGNITUDES: (u64, u64) = (6, 12);
+
+/// ... and is held back so often, in percent, so that others come to where it has been.
+const FRESH_HOLD_PERCENT: u64 = 50;
+
+/// How many inputs a thread is new for.
+pub(super) const FRESH_INPUTS: u8 = 8;
 
 const fn micros(count: u64) -> Duration {
     Duration::from_micros(count)
@@ -124,19 +137,31 @@ impl Chaos {
     pub(super) fn takes_turn(&mut self, thread: i32) -> bool {
         self.decide();
         let takes = self.random.below(100) < self.mood.entry_percent;
-        if takes && self.random.below(100) < self.mood.hold_percent {
-            let until = Instant::now() + self.random.between(HOLD);
-            self.held.insert(thread, until);
+        if takes {
+            self.hold(thread, self.mood.hold_percent);
         }
         takes
     }
 
-    /// After how many instructions a thread loses its turn that goes on behind an input.
-    pub(super) fn cut(&mut self) -> Option<u64> {
-        (self.random.below(100) < self.mood.cut_percent).then(|| {
-            let magnitude = 1 + self.random.below(CUT_MAGNITUDES);
-            1 + self.random.below(1 << magnitude)
-        })
+    fn hold(&mut self, thread: i32, percent: u64) {
+        if self.random.below(100) < percent {
+            let until = Instant::now() + self.random.between(HOLD);
+            self.held.insert(thread, until);
+        }
+    }
+
+    /// After how many instructions a thread loses its turn that goes on behind an input. `fresh`: it is one of its first.
+    pub(super) fn cut(&mut self, thread: i32, fresh: bool) -> Option<u64> {
+        let percent = self.mood.cut_percent.max(if fresh { FRESH_CUT_PERCENT } else { 0 });
+        if self.random.below(100) >= percent {
+            return None;
+        }
+        if fresh {
+            self.hold(thread, FRESH_HOLD_PERCENT);
+        }
+        let (least, most) = if fresh { FRESH_CUT_MAGNITUDES } else { CUT_MAGNITUDES };
+        let magnitude = least + self.random.below(most - least + 1);
+        Some(1 + self.random.below(1 << magnitude))
     }
 
     /// Whether a thread whose slice is over is waited for to make a call, instead of being stopped where it is.
@@ -145,8 +170,8 @@ impl Chaos {
     }
 
     /// Whether the next call of a thread stops, so that it can lose its turn there.
-    pub(super) fn looks_at_next_call(&mut self) -> bool {
-        self.random.below(100) < self.mood.entry_percent * 2 + 10
+    pub(super) fn looks_at_next_call(&mut self, fresh: bool) -> bool {
+        fresh || self.random.below(100) < self.mood.entry_percent * 2 + 10
     }
 
     fn decide(&mut self) {

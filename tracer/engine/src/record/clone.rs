@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use trace::{EventKind, Registers, SpaceId, ThreadId, ThreadStart, Write};
 
+use super::chaos::FRESH_INPUTS;
 use super::inside::AtEnd;
 use super::task::{Boundary, Phase, Space, Status, Task};
 use super::{Next, Recorder, gone_is_fine};
@@ -76,6 +77,7 @@ impl Recorder {
         let mut task = Task::new(child, process, space, Rc::clone(&self.tasks[&parent].affinity));
         task.boundary = Some(Boundary::unique(registers));
         task.segments = registers;
+        task.fresh = if has(libc::CLONE_VM) { FRESH_INPUTS } else { 0 };
         task.misplaced = true;
         (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
         task.tsc_traps = self.tasks[&parent].tsc_traps;

@@ -85,6 +85,8 @@ pub(crate) struct Task {
     pub(crate) loses_turn: bool,
     /// It has lost its turn before the call that comes next.
     pub(crate) lost_turn: bool,
+    /// For how many inputs chance treats it as a new thread ([`super::chaos`]).
+    pub(crate) fresh: u8,
     /// The registration for restartable sequences that was taken from it.
     pub(crate) rseq: Rseq,
 }
@@ -148,6 +150,7 @@ impl Task {
             owes_state: false,
             loses_turn: false,
             lost_turn: false,
+            fresh: 0,
             rseq: Rseq::default(),
         }
     }

@@ -262,7 +262,13 @@ impl Recorder {
         }
         let Ok(raw) = self.raw_registers(thread) else { return Ok(None) };
         let enters = begins_again(&raw) || self.enters_agent(thread, raw.rip);
-        Ok(self.chaos.as_mut().filter(|_| !enters).and_then(Chaos::cut))
+        if enters {
+            return Ok(None);
+        }
+        let task = self.task(thread);
+        let fresh = task.fresh > 0;
+        task.fresh = task.fresh.saturating_sub(1);
+        Ok(self.chaos.as_mut().and_then(|chaos| chaos.cut(thread, fresh)))
     }
 
     /// Tells the agent what the thread may do, and that it has the turn.
@@ -272,8 +278,9 @@ impl Recorder {
         }
         let slice_over = Instant::now() >= self.slice_end && self.is_wanted();
         let outsiders = self.others_ready() || self.chaos.is_some();
-        let looks = slice_over || self.chaos.as_mut().is_some_and(Chaos::looks_at_next_call);
         let task = &self.tasks[&thread];
+        let fresh = task.fresh > 0;
+        let looks = slice_over || self.chaos.as_mut().is_some_and(|chaos| chaos.looks_at_next_call(fresh));
         let orders = Orders {
             attention: !task.netted || !task.pending.is_empty() || task.interrupted || looks,
             alone: self.tasks.len() == 1,
