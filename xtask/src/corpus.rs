@@ -16,7 +16,7 @@ struct Corpus {
 
 const CORPORA: &[Corpus] = &[
     Corpus { name: "stepping", package: "tracer", tests: "stepping", variable: ("VDBG_EFFORT", "4") },
-    Corpus { name: "generated", package: "e2e", tests: "seeds_from", variable: ("VDBG_SEEDS", "1000..1400") },
+    Corpus { name: "generated", package: "e2e", tests: "seeds_from", variable: ("VDBG_SEEDS", "1000..5000") },
     Corpus { name: "symbols-fuzz", package: "symbols", tests: "", variable: ("SYMBOLS_FUZZ_CASES", "5000") },
 ];
 
