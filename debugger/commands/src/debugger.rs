@@ -241,7 +241,8 @@ impl Debugger {
         let values = &self.values;
         let lookup = |name: &str| values.lookup(name);
         let frame = self.focus.frames.get(level);
-        Ok(ask(&Context::new(&symbols, &memory, frame).with_convenience(&lookup)))
+        let context = Context::new(&symbols, &memory, frame).with_limits(self.settings.limits);
+        Ok(ask(&context.with_convenience(&lookup)))
     }
 
     /// The value of an expression in the selected frame.

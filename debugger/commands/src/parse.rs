@@ -95,7 +95,8 @@ pub(crate) fn assignment(text: &str) -> Option<usize> {
             (None, b'"' | b'\'') => quote = Some(byte),
             (None, b'=') => {
                 let before = at.checked_sub(1).and_then(|at| bytes.get(at));
-                let compares = matches!(before, Some(b'!' | b'<' | b'>')) && !shift_before(bytes, at);
+                let compares = matches!(before, Some(b'!' | b'<' | b'>')) && !shift_before(bytes, at)
+                    || bytes.get(..at).is_some_and(|before| before.ends_with(b".."));
                 if bytes.get(at + 1) == Some(&b'=') {
                     at += 1;
                 } else if !compares {
@@ -173,6 +174,7 @@ mod tests {
         assert_eq!(assignment("x <<= 1"), Some(4));
         assert_eq!(assignment("\"a=b\"[0] == 'x'"), None);
         assert_eq!(assignment("x += 1"), Some(3));
+        assert_eq!(assignment("v[1..=2]"), None);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::print::convenience_assignment;
 /// Lines that `list` shows.
 pub(crate) const LIST_LINES: u32 = 10;
 
+/// No values are shown that are nested deeper than this.
+const DEPTH_MAX: u64 = 100;
+
 /// The largest command file.
 const SOURCE_BYTES_MAX: u64 = 16 << 20;
 
@@ -30,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) past_main: bool,
     /// Conditions of breakpoints are evaluated here at every visit, not inside the process.
     pub(crate) conditions_by_host: bool,
+    /// How much of a value is shown.
+    pub(crate) limits: symbols::Limits,
 }
 
 impl Default for Settings {
@@ -41,6 +46,7 @@ impl Default for Settings {
             source_hints: 0,
             past_main: false,
             conditions_by_host: false,
+            limits: symbols::Limits::default(),
         }
     }
 }
@@ -99,6 +105,7 @@ impl Debugger {
                 };
                 return Ok(Flow::Continue);
             }
+            "print" if self.set_print(rest)? => return Ok(Flow::Continue),
             // Scripts written for gdb set these; they mean nothing here.
             "pagination" | "confirm" | "height" | "width" | "print" | "debuginfod" | "breakpoint"
             | "logging" => {
@@ -120,6 +127,26 @@ impl Debugger {
             what: format!("\"{text}\" cannot be set"),
             usage: "set $NAME = EXPRESSION | set substitute-path FROM TO | set disassembly-flavor att|intel",
         })
+    }
+
+    /// `set print elements|max-depth N|unlimited`. False for gdb's other settings of `print`.
+    fn set_print(&mut self, arguments: &str) -> Result<bool, CommandError> {
+        let (word, value) = parse::first_word(arguments);
+        let number = || match value {
+            "unlimited" | "0" | "-1" => Ok(u64::MAX),
+            text => text.parse().map_err(|_| {
+                CommandError::Other(format!("\"{text}\" is no number: set print {word} N, or unlimited"))
+            }),
+        };
+        match word {
+            "elements" => self.settings.limits.elements = number()?,
+            // A value's text is built with the stack: unlimited is what that bears.
+            "max-depth" => {
+                self.settings.limits.depth = number()?.min(DEPTH_MAX).try_into().unwrap_or(u32::MAX)
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn substitute(&mut self, arguments: &str) -> Result<Flow, CommandError> {
@@ -161,6 +188,14 @@ impl Debugger {
                     let shown = self.format_value(&value, symbols::Format::Natural)?;
                     reply.line(format!("${name} = {shown}"));
                 }
+            }
+            "print" => {
+                let limits = self.settings.limits;
+                let shown = |number: u64, most: u64| {
+                    if number >= most { "unlimited".into() } else { number.to_string() }
+                };
+                reply.line(format!("print elements: {}", shown(limits.elements, u64::MAX)));
+                reply.line(format!("print max-depth: {}", shown(limits.depth.into(), DEPTH_MAX)));
             }
             "version" => reply.line(format!("vdbg {}", env!("CARGO_PKG_VERSION"))),
             "disassembly-flavor" => reply.line(format!("{:?}", self.settings.flavour).to_lowercase()),

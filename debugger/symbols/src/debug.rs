@@ -41,6 +41,7 @@ pub(crate) struct Debug {
     signatures: HashMap<u64, DieAt>,
     ranges: OnceLock<Vec<(u64, u64, u32)>>,
     names: OnceLock<NameIndex>,
+    vtables: OnceLock<HashMap<u64, DieAt>>,
 }
 
 impl Debug {
@@ -60,6 +61,7 @@ impl Debug {
             signatures: HashMap::new(),
             ranges: OnceLock::new(),
             names: OnceLock::new(),
+            vtables: OnceLock::new(),
         };
         debug.read_headers();
         Some(debug)
@@ -131,6 +133,33 @@ impl Debug {
             });
             NameIndex::build(self)
         })
+    }
+
+    /// The type whose vtable lies at an address (before bias): rustc describes each vtable as a variable of a type that
+    /// names the concrete one.
+    pub(crate) fn type_of_vtable(&self, address: u64) -> Option<DieAt> {
+        const NAME: &str = "{vtable}";
+        let vtables = self.vtables.get_or_init(|| {
+            let places = self.names().variables.get(NAME).into_iter().flatten();
+            places.filter_map(|&(unit, place)| self.vtable(unit, place)).collect()
+        });
+        vtables.get(&address).copied()
+    }
+
+    /// The address of a vtable, and the type it is for.
+    fn vtable(&self, unit: u32, place: u32) -> Option<(u64, DieAt)> {
+        let at = DieAt { unit, offset: self.index(unit)?.variables.get(place as usize)?.die };
+        let die = self.die(at)?;
+        let AttributeValue::Exprloc(expression) = die.attr_value(dw::DW_AT_location)? else { return None };
+        let mut bytes = expression.0;
+        let parsed = self.unit(unit)?;
+        let address = match gimli::Operation::parse(&mut bytes, parsed.encoding()).ok()? {
+            gimli::Operation::Address { address } => address,
+            gimli::Operation::AddressIndex { index } => self.dwarf.address(parsed, index).ok()?,
+            _ => return None,
+        };
+        let ty = self.linked(at, &die, dw::DW_AT_type)?;
+        Some((address, self.linked(ty, &self.die(ty)?, dw::DW_AT_containing_type)?))
     }
 
     pub(crate) fn die(&self, at: DieAt) -> Option<Die> {

@@ -29,7 +29,7 @@ mod unwind;
 mod value;
 
 pub use expr::{Arithmetic, Comparison, Error, Test, Word, truth};
-pub use format::Format;
+pub use format::{Format, Limits};
 pub use frames::{FRAMES_MAX, Frame};
 pub use image::{Image, ImageCache, ModuleError, Segment};
 pub use location::Missing;

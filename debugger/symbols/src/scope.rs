@@ -1,6 +1,7 @@
 //! What names mean in a frame: arguments and locals of the blocks around its pc, and their values.
 
 use crate::debug::DieAt;
+use crate::format::Limits;
 use crate::frames::{Frame, function_of};
 use crate::index::covers;
 use crate::location::Machine;
@@ -40,6 +41,8 @@ pub struct Context<'a> {
     pub frame: Option<&'a Frame>,
     /// Convenience variables by name without the dollar; asked before registers' values are.
     pub convenience: &'a dyn Fn(&str) -> Option<Value>,
+    /// How much of a value is shown.
+    pub limits: Limits,
 }
 
 fn no_variables(_: &str) -> Option<Value> {
@@ -49,13 +52,19 @@ fn no_variables(_: &str) -> Option<Value> {
 impl<'a> Context<'a> {
     /// A context without convenience variables.
     pub fn new(symbols: &'a Symbols, memory: &'a dyn Memory, frame: Option<&'a Frame>) -> Self {
-        Self { symbols, memory, frame, convenience: &no_variables }
+        Self { symbols, memory, frame, convenience: &no_variables, limits: Limits::default() }
     }
 
     /// The same with convenience variables.
     #[must_use]
     pub fn with_convenience(self, convenience: &'a dyn Fn(&str) -> Option<Value>) -> Self {
         Self { convenience, ..self }
+    }
+
+    /// The same, showing more or less of values.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Arguments and locals visible at the frame's pc, in source order.

@@ -98,6 +98,8 @@ pub(crate) struct Member {
     /// Position from the start of the record and width, in bits.
     pub(crate) bits: Option<(u64, u64)>,
     pub(crate) base: bool,
+    /// Where it is declared.
+    pub(crate) line: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -213,6 +215,11 @@ fn pointer_name(target: &Type, mark: &str, depth: u32) -> String {
 }
 
 impl Described {
+    /// The module whose debug information holds it.
+    pub(crate) fn module(&self) -> &Arc<crate::module::Module> {
+        &self.0.module
+    }
+
     fn parts(&self) -> Option<(&Debug, DieAt, Die)> {
         let debug = self.0.module.debug()?;
         Some((debug, self.0.at, debug.die(self.0.at)?))
@@ -401,6 +408,7 @@ impl Described {
             offset,
             bits,
             base: die.tag() == dw::DW_TAG_inheritance,
+            line: number(die, dw::DW_AT_decl_line),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::module::ModuleDie;
 use crate::names;
 use crate::registers::Registers;
 use crate::scope::Context;
-use crate::shapes::{Shape, shape};
+use crate::shapes::{Shape, inner, shape};
 use crate::types::{Encoding, Kind, Scalar, Type};
 use crate::value::Value;
 use gimli::constants as dw;
@@ -27,7 +27,16 @@ impl Context<'_> {
             Node::Dollar(name) => self.dollar(name, column),
             Node::Field(inner, name) => self.field(self.run(inner)?, name, column),
             Node::Index(inner, index) => self.index(self.run(inner)?, &self.run(index)?, column),
-            Node::Call(inner, name) => self.method(self.run(inner)?, name, column),
+            Node::Slice(inner, ends) => {
+                let end = |end: &Option<Box<Expr>>| end.as_ref().map(|end| self.run(end)).transpose();
+                let ends_run = (end(&ends.from)?, end(&ends.to)?);
+                self.slice(self.run(inner)?, ends_run, ends.inclusive, column)
+            }
+            Node::Call(inner, name, arguments) => {
+                let arguments: Vec<Value> =
+                    arguments.iter().map(|argument| self.run(argument)).collect::<Result<_, _>>()?;
+                self.method(self.run(inner)?, name, &arguments, column)
+            }
             Node::Unary("*", inner) => self.dereference(self.run(inner)?, column),
             Node::Unary("&", inner) => self.address_of(&self.run(inner)?, column),
             Node::Unary(sign, inner) => self.negate(sign, self.run(inner)?, column),
@@ -181,10 +190,7 @@ impl Context<'_> {
             if let Some(missing) = value.absent() {
                 return Err(fail(missing.clone()));
             }
-            let boxed = match shape(&value, self.memory) {
-                Ok(Some(Shape::Boxed { value, .. })) => Some(value),
-                _ => None,
-            };
+            let boxed = inner(&value, self.memory).ok().flatten();
             match boxed.map_or_else(|| value.pointee(self.memory).map_err(fail), |inner| Ok(Some(inner)))? {
                 Some(inner) => value = inner,
                 None => break,
@@ -194,101 +200,6 @@ impl Context<'_> {
             Kind::Record(_) => Err(Error::new(column, format!("there is no member named {name}"))),
             _ => Err(Error::new(column, format!("a value of type {} has no members", value.type_name()))),
         }
-    }
-
-    fn index(&self, value: Value, index: &Value, column: usize) -> Result<Value, Error> {
-        let fail = |missing: crate::Missing| Error::new(column, missing.to_string());
-        let value = value.through_reference(self.memory);
-        let index = index
-            .integer(self.memory)
-            .map_err(fail)?
-            .ok_or_else(|| Error::new(column, "the index is not an integer"))?;
-        let bounded = |len: u64| {
-            let index = u64::try_from(index).ok().filter(|&index| index < len);
-            index.ok_or_else(|| Error::new(column, format!("no such element: the length is {len}")))
-        };
-        let byte = |address: u64, index: u64| {
-            Value::at(Type::scalar("u8", Encoding::Unsigned, 1), address.wrapping_add(index))
-        };
-        match shape(&value, self.memory).map_err(fail)? {
-            Some(Shape::Sequence { element, address, len, .. }) => {
-                let offset = bounded(len)?.wrapping_mul(element.size());
-                return Ok(Value::at(element, address.wrapping_add(offset)));
-            }
-            Some(Shape::Text { address, len }) => return Ok(byte(address, bounded(len)?)),
-            Some(Shape::Boxed { value, .. }) => {
-                let index = Value::from_i64(i64::try_from(index).unwrap_or(i64::MAX));
-                return self.index(value, &index, column);
-            }
-            None => {}
-        }
-        match value.ty.kind() {
-            // C reads past the end of arrays by intent (flexible members); Rust's lengths are exact.
-            Kind::Array { element, count } => {
-                if value.ty.is_rust() || value.address.is_none() {
-                    bounded(count.unwrap_or(0))?;
-                }
-                let offset = (index as u64).wrapping_mul(element.size());
-                Ok(value.part(element, offset))
-            }
-            Kind::Pointer { target, .. } => {
-                let address = value.as_u64(self.memory).map_err(fail)?;
-                let offset = (index as u64).wrapping_mul(target.size().max(1));
-                Ok(Value::at(target, address.wrapping_add(offset)))
-            }
-            _ => Err(Error::new(column, format!("a value of type {} cannot be indexed", value.type_name()))),
-        }
-    }
-
-    /// The few methods that only look: the program itself is never run.
-    fn method(&self, value: Value, name: &str, column: usize) -> Result<Value, Error> {
-        let fail = |missing: crate::Missing| Error::new(column, missing.to_string());
-        let mut value = value.through_reference(self.memory);
-        for _ in 0..8 {
-            if let Some(result) = self.known_method(&value, name).map_err(fail)? {
-                return Ok(result);
-            }
-            match value.pointee(self.memory).map_err(fail)? {
-                Some(inner) => value = inner,
-                None => break,
-            }
-        }
-        Err(Error::new(
-            column,
-            format!("a value of type {} has no method {name}() that can be looked up", value.type_name()),
-        ))
-    }
-
-    fn known_method(&self, value: &Value, name: &str) -> Result<Option<Value>, crate::Missing> {
-        let len = match (shape(value, self.memory)?, value.ty.kind()) {
-            (Some(Shape::Sequence { len, .. } | Shape::Text { len, .. }), _) => Some(len),
-            (None, Kind::Array { count, .. }) => count,
-            _ => None,
-        };
-        let truth = |truth| Value::of_int(Scalar::new("bool", Encoding::Bool, 1), i128::from(truth));
-        Ok(match (name, len) {
-            ("len" | "size" | "length", Some(len)) => {
-                Some(Value::of_int(Scalar::new("usize", Encoding::Unsigned, 8), len.into()))
-            }
-            ("is_empty" | "empty", Some(len)) => Some(truth(len == 0)),
-            ("is_some" | "is_ok", _) => {
-                self.variant(value)?.map(|variant| truth(matches!(variant.as_str(), "Some" | "Ok")))
-            }
-            ("is_none" | "is_err", _) => {
-                self.variant(value)?.map(|variant| truth(matches!(variant.as_str(), "None" | "Err")))
-            }
-            ("unwrap", _) => match self.variant(value)?.as_deref() {
-                Some("Some" | "Ok") => value.field("0", self.memory),
-                _ => None,
-            },
-            _ => None,
-        })
-    }
-
-    fn variant(&self, value: &Value) -> Result<Option<String>, crate::Missing> {
-        let Some(record) = value.record() else { return Ok(None) };
-        let Some(variants) = &record.variants else { return Ok(None) };
-        Ok(value.active_variant(variants, self.memory)?.name.clone())
     }
 
     fn dereference(&self, value: Value, column: usize) -> Result<Value, Error> {

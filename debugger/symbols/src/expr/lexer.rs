@@ -23,9 +23,9 @@ pub(crate) enum Token {
 }
 
 /// Longer signs first, so that `<<` is not two `<`.
-const SIGNS: [&str; 35] = [
-    "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "->", "+", "-", "*", "/", "%", "&", "|", "^", "~", "!",
-    "<", ">", "(", ")", "[", "]", ".", ",", "@", "?", ":", "=", "{", "}", ";", "#",
+const SIGNS: [&str; 37] = [
+    "..=", "..", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "->", "+", "-", "*", "/", "%", "&", "|",
+    "^", "~", "!", "<", ">", "(", ")", "[", "]", ".", ",", "@", "?", ":", "=", "{", "}", ";", "#",
 ];
 
 pub(crate) struct Lexer<'a> {
@@ -131,7 +131,8 @@ impl<'a> Lexer<'a> {
             .split_once(['e', 'E'])
             .is_some_and(|(before, _)| before.chars().all(|l| l.is_ascii_digit()));
         let mut rest = self.rest().chars();
-        let point = rest.next() == Some('.') && !rest.next().is_some_and(is_name_start);
+        let point = rest.next() == Some('.')
+            && !rest.next().is_some_and(|letter| letter == '.' || is_name_start(letter));
         exponent || (point && word.chars().all(|letter| letter.is_ascii_digit()))
     }
 

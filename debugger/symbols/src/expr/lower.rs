@@ -231,11 +231,18 @@ impl Operand {
 
     fn decayed(self) -> Option<Self> {
         let own = self.through_reference()?;
+        let own_ty = own.ty.clone();
         match (own.ty.kind(), own.place) {
             (Kind::Array { element, .. }, Place::Memory(address)) => {
                 Some(Self::number(Type::Pointer(Arc::new(element)), address))
             }
             (Kind::Array { .. } | Kind::Function, _) => None,
+            // It stands for what it refers to.
+            (Kind::Pointer { target, .. }, _)
+                if super::operators::is_reference_to_number(&own_ty, &target) =>
+            {
+                None
+            }
             (_, place) => Some(Self { ty: own.ty, place }),
         }
     }
@@ -436,7 +443,9 @@ fn lowered_index(value: Operand, index: &Operand) -> Option<Operand> {
             let size = element.size();
             Some(Operand::memory(element, moved(start.clone(), size)))
         }
-        (Kind::Pointer { target, reference: false }, _) if !is_box(&value.ty) => {
+        (Kind::Pointer { target, reference: false }, _)
+            if !is_box(&value.ty) && !super::lookup::is_reference_to_record(&value.ty, &target) =>
+        {
             let size = target.size().max(1);
             Some(Operand::memory(target, moved(value.pointer()?, size)))
         }

@@ -1,10 +1,11 @@
 //! Expressions of the prompt: a C core with the parts of Rust that are of use for looking at data.
-//! They read the program and never change it. `lexer` makes tokens, `parser` a tree, `eval` walks it.
+//! They read the program and never change it. `lexer` makes tokens, `parser` a tree, `eval` walks it, `lookup` finds parts of containers.
 //! `lower` makes a condition into a test that needs no symbols.
 
 mod casts;
 mod eval;
 mod lexer;
+mod lookup;
 mod lower;
 mod operators;
 mod parser;

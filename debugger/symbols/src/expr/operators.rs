@@ -4,7 +4,7 @@ use super::Error;
 use super::casts::with_number;
 use crate::memory::Memory;
 use crate::scope::Context;
-use crate::shapes::text_of;
+use crate::shapes::{self, text_of};
 use crate::types::{Encoding, Kind, Scalar, Type};
 use crate::value::Value;
 
@@ -46,7 +46,7 @@ impl Context<'_> {
         right: Value,
         column: usize,
     ) -> Result<Value, Error> {
-        let (left, right) = (left.through_reference(self.memory), right.through_reference(self.memory));
+        let (left, right) = (self.plain(left, column)?, self.plain(right, column)?);
         if let Some(equal) = self.texts(sign, &left, &right, column)? {
             return Ok(self.boolean(equal));
         }
@@ -121,6 +121,28 @@ impl Context<'_> {
         }
     }
 
+    /// The number that a box, a cell, an atomic or a Rust reference stands for in a calculation; else the value.
+    fn plain(&self, value: Value, column: usize) -> Result<Value, Error> {
+        /// Wrappings inside each other.
+        const STEPS_MAX: u32 = 8;
+        let fail = |missing: crate::Missing| Error::new(column, missing.to_string());
+        let mut value = value.through_reference(self.memory);
+        for _ in 0..STEPS_MAX {
+            let inner = match value.ty.kind() {
+                Kind::Record(_) => shapes::inner(&value, self.memory).map_err(fail)?,
+                Kind::Pointer { target, .. } if is_reference_to_number(&value.ty, &target) => {
+                    value.pointee(self.memory).map_err(fail)?
+                }
+                _ => None,
+            };
+            match inner {
+                Some(inner) => value = inner,
+                None => break,
+            }
+        }
+        Ok(value)
+    }
+
     fn floats(&self, sign: &str, left: &Value, right: &Value, column: usize) -> Result<Value, Error> {
         let (a, b) = (self.float_of(left, column)?, self.float_of(right, column)?);
         let result = match sign {
@@ -140,7 +162,7 @@ impl Context<'_> {
     }
 
     pub(crate) fn negate(&self, sign: &str, value: Value, column: usize) -> Result<Value, Error> {
-        let value = value.through_reference(self.memory);
+        let value = self.plain(value, column)?;
         let fail = |missing: crate::Missing| Error::new(column, missing.to_string());
         if sign == "!" && (!self.is_rust() || is_bool(&value)) {
             return Ok(self.boolean(!truth(&value, self.memory, column)?));
@@ -165,6 +187,11 @@ impl Context<'_> {
         let size = ty.size();
         Ok(with_number(ty, result, size))
     }
+}
+
+/// `&T` of Rust where `T` is a number: compared and calculated with as the number.
+pub(super) fn is_reference_to_number(ty: &Type, target: &Type) -> bool {
+    ty.is_rust() && ty.name().starts_with('&') && matches!(target.kind(), Kind::Scalar(_) | Kind::Enum(_))
 }
 
 fn is_bool(value: &Value) -> bool {

@@ -25,13 +25,22 @@ pub(crate) enum Node {
     Dollar(String),
     Field(Box<Expr>, String),
     Index(Box<Expr>, Box<Expr>),
-    Call(Box<Expr>, String),
+    Slice(Box<Expr>, Ends),
+    Call(Box<Expr>, String, Vec<Expr>),
     Unary(&'static str, Box<Expr>),
     Binary(&'static str, Box<Expr>, Box<Expr>),
     Cast(Box<Expr>, TypeName),
     SizeOf(Box<Expr>),
     SizeOfType(TypeName),
     Choice(Box<Expr>, Box<Expr>, Box<Expr>),
+}
+
+/// The ends of a slice: `[from..to]`, each may be left out.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    pub(crate) from: Option<Box<Expr>>,
+    pub(crate) to: Option<Box<Expr>>,
+    pub(crate) inclusive: bool,
 }
 
 /// A type as written: a name, then pointers.
@@ -242,9 +251,7 @@ impl Parser<'_> {
             self.grow()?;
             let column = self.column();
             let node = if self.accept("[") {
-                let index = self.deeper(Self::choice)?;
-                self.expect("]")?;
-                Node::Index(value.into(), index.into())
+                self.subscript(value)?
             } else if self.accept(".") {
                 self.field(value)?
             } else if self.accept("->") {
@@ -257,6 +264,26 @@ impl Parser<'_> {
         }
     }
 
+    /// `[index]` or `[from..to]`, behind its opening bracket.
+    fn subscript(&mut self, value: Expr) -> Result<Node, Error> {
+        let is_dots = |token: &Token| matches!(token, Token::Sign(".." | "..="));
+        let from = if is_dots(self.peek()) { None } else { Some(self.deeper(Self::choice)?) };
+        let inclusive = self.accept("..=");
+        if !inclusive && !self.accept("..") {
+            self.expect("]")?;
+            let index = from.ok_or_else(|| self.error("expected an index"))?;
+            return Ok(Node::Index(value.into(), index.into()));
+        }
+        let to = if self.accept("]") {
+            None
+        } else {
+            let to = self.deeper(Self::choice)?;
+            self.expect("]")?;
+            Some(to.into())
+        };
+        Ok(Node::Slice(value.into(), Ends { from: from.map(Box::new), to, inclusive }))
+    }
+
     fn field(&mut self, value: Expr) -> Result<Node, Error> {
         let name = match self.peek().clone() {
             Token::Name(name) => name,
@@ -265,10 +292,25 @@ impl Parser<'_> {
         };
         self.at += 1;
         if self.accept("(") {
-            self.expect(")")?;
-            return Ok(Node::Call(value.into(), name));
+            return Ok(Node::Call(value.into(), name, self.arguments()?));
         }
         Ok(Node::Field(value.into(), name))
+    }
+
+    /// What stands between a call's brackets, behind the opening one.
+    fn arguments(&mut self) -> Result<Vec<Expr>, Error> {
+        let mut arguments = Vec::new();
+        if self.accept(")") {
+            return Ok(arguments);
+        }
+        loop {
+            self.grow()?;
+            arguments.push(self.deeper(Self::choice)?);
+            if self.accept(")") {
+                return Ok(arguments);
+            }
+            self.expect(",")?;
+        }
     }
 
     fn primary(&mut self) -> Result<Expr, Error> {

@@ -123,7 +123,7 @@ impl Recorder {
     /// Whether a SIGCONT has come to a process that no thread of it has taken yet. A thread of it is in a signal stop: should another
     /// come from here on, the kernel drops the stop signal that this thread is resumed with (`JOBCTL_STOP_DEQUEUED` of
     /// kernel/signal.c).
-    fn is_continued(&mut self, thread: i32) -> Result<bool, TracerError> {
+    fn was_continued(&mut self, thread: i32) -> Result<bool, TracerError> {
         let process = self.tasks[&thread].process;
         let threads: Vec<i32> =
             self.tasks.values().filter(|task| task.process == process).map(|task| task.thread).collect();
@@ -337,7 +337,7 @@ impl Recorder {
             && ptrace::signal_mask(thread).is_ok_and(|mask| mask & (1 << (signal - 1)) != 0);
         match disposition {
             Disposition::Handler if !blocked => self.enter_handler(thread, before, info, point),
-            Disposition::Stops if self.is_continued(thread)? => Ok(Next::Resume(0)),
+            Disposition::Stops if self.was_continued(thread)? => Ok(Next::Resume(0)),
             Disposition::Stops => {
                 self.signal_event(thread, before, &info, point, Outcome::Stopped)?;
                 Ok(Next::Resume(signal))

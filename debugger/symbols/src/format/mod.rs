@@ -1,20 +1,39 @@
 //! Values as text, in gdb's manner: `{x = 1, y = 2}`, `0x4010 "text"`, `Some(5)`.
 
+mod containers;
+mod text;
+
+pub(crate) use text::quote;
+
 use crate::location::Missing;
 use crate::memory;
 use crate::scope::Context;
 use crate::shapes::{self, Shape};
 use crate::types::{Encoding, Enum, Kind, Member, Record, Scalar, Type};
 use crate::value::{Data, Value, float_of, integer_of};
+use std::cell::RefCell;
+use text::{char_text, flags, float_text, quoted, unicode_text};
 
-/// Elements of an array and characters of a text that are shown.
-const ELEMENTS_MAX: u64 = 200;
-/// Structures inside each other that are shown.
-const DEPTH_MAX: u32 = 12;
-/// Length of the whole text.
+/// Length of the whole text, whatever the limits are.
 const TEXT_MAX: usize = 32 << 10;
 /// As many equal elements in a row are written once.
 const REPEATS_MIN: usize = 10;
+
+/// How much of a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Elements of an array or container, and bytes of a text.
+    pub elements: u64,
+    /// Structures inside each other.
+    pub depth: u32,
+}
+
+impl Default for Limits {
+    /// gdb's.
+    fn default() -> Self {
+        Self { elements: 200, depth: 12 }
+    }
+}
 
 /// gdb's format letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +85,7 @@ impl Format {
 impl Context<'_> {
     /// A value as text, as `print` shows it.
     pub fn format(&self, value: &Value, format: Format) -> String {
-        let printer = Printer { context: self, format };
+        let printer = Printer::new(self, format);
         let mut out = String::new();
         if format == Format::Natural && !matches!(value.data, Data::Missing(_)) {
             out.push_str(&printer.pointer_type(value));
@@ -78,22 +97,47 @@ impl Context<'_> {
     /// A value as text without the type that `print` puts before a pointer: for arguments and members.
     pub fn format_short(&self, value: &Value) -> String {
         let mut out = String::new();
-        Printer { context: self, format: Format::Natural }.value(&mut out, value, 0);
+        Printer::new(self, Format::Natural).value(&mut out, value, 0);
         cut(out)
+    }
+
+    /// Whether a value is shown in a backtrace: numbers, texts and what wraps them, and Rust's references to these.
+    fn is_short(&self, value: &Value) -> bool {
+        match shapes::shape(value, self.memory) {
+            Ok(Some(Shape::Text { .. } | Shape::Words(_) | Shape::Code { .. })) => return true,
+            Ok(Some(Shape::Same(inner))) => return self.is_short(&inner),
+            Ok(Some(_)) => return false,
+            Ok(None) | Err(_) => {}
+        }
+        match value.ty.kind() {
+            Kind::Record(_) | Kind::Array { .. } => false,
+            Kind::Pointer { target, .. } if is_rust_reference(&value.ty) => {
+                matches!(target.kind(), Kind::Scalar(_) | Kind::Enum(_))
+            }
+            _ => true,
+        }
     }
 
     /// A frame's argument list for a backtrace: `name=value, …`, structures left out as `...`.
     pub fn format_arguments(&self) -> String {
         let arguments = self.arguments().into_iter().map(|argument| {
             let value = self.value_of(&argument);
-            let plain = !matches!(value.ty.kind(), Kind::Record(_) | Kind::Array { .. });
-            let short = plain || matches!(shapes::shape(&value, self.memory), Ok(Some(Shape::Text { .. })));
-            let absent = value.absent().is_some();
-            let text = if short || absent { self.format_short(&value) } else { "...".into() };
+            let text = if value.absent().is_some() || self.is_short(&value) {
+                self.format_short(&value)
+            } else if let Kind::Pointer { .. } = value.ty.kind() {
+                value.as_u64(self.memory).map_or_else(|missing| missing.to_string(), |at| format!("{at:#x}"))
+            } else {
+                "...".into()
+            };
             format!("{}={text}", argument.name)
         });
         arguments.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Rust's `&T` and `&mut T`, which are always of a value.
+fn is_rust_reference(ty: &Type) -> bool {
+    ty.is_rust() && ty.name().starts_with('&')
 }
 
 fn cut(mut text: String) -> String {
@@ -108,11 +152,22 @@ fn cut(mut text: String) -> String {
 struct Printer<'a> {
     context: &'a Context<'a>,
     format: Format,
+    /// Where the values are that are being written, from the outermost on: what leads back to one is not followed.
+    open: RefCell<Vec<(u64, String)>>,
 }
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
+    fn new(context: &'a Context<'a>, format: Format) -> Self {
+        Self { context, format, open: RefCell::default() }
+    }
+
+    /// How much of a text is shown.
+    fn text_bytes(&self) -> u64 {
+        self.context.limits.elements.min(TEXT_MAX as u64)
+    }
+
     fn value(&self, out: &mut String, value: &Value, depth: u32) {
-        if depth > DEPTH_MAX || out.len() > TEXT_MAX {
+        if depth > self.context.limits.depth || out.len() > TEXT_MAX {
             out.push_str("...");
             return;
         }
@@ -193,7 +248,8 @@ impl Printer<'_> {
         match value.ty.kind() {
             Kind::Pointer { target, reference } if !reference && !shapes::is_byte_char(&target) => {
                 let name = value.ty.name();
-                if name.starts_with("alloc::boxed::Box<") { String::new() } else { format!("({name}) ") }
+                let followed = name.starts_with("alloc::boxed::Box<") || is_rust_reference(&value.ty);
+                if followed && target.size() > 0 { String::new() } else { format!("({name}) ") }
             }
             Kind::Pointer { reference: true, .. } => format!("({}) ", value.ty.name()),
             Kind::Function => format!("{{{}}} ", value.ty.name()),
@@ -213,6 +269,11 @@ impl Printer<'_> {
         if reference {
             out.push_str(&format!("@{address:#x}: "));
             self.value(out, &Value::at(target.clone(), address), depth + 1);
+            return Ok(());
+        }
+        if self.format == Format::Natural && is_rust_reference(&value.ty) && target.size() > 0 {
+            out.push('&');
+            self.followed(out, &Value::at(target.clone(), address), depth);
             return Ok(());
         }
         if !matches!(self.format, Format::Natural | Format::Text) {
@@ -238,35 +299,13 @@ impl Printer<'_> {
     }
 
     fn c_string(&self, out: &mut String, address: u64) {
-        match memory::read_cstr(self.context.memory, address, ELEMENTS_MAX as usize) {
+        match memory::read_cstr(self.context.memory, address, self.text_bytes() as usize) {
             Ok((text, whole)) => {
                 quote(out, &text);
                 out.push_str(if whole { "" } else { "..." });
             }
             Err(error) => out.push_str(&format!("<error: {error}>")),
         }
-    }
-
-    fn shape(&self, out: &mut String, shape: &Shape, depth: u32) -> Result<(), Missing> {
-        match shape {
-            Shape::Text { address, len } => {
-                let shown = (*len).min(ELEMENTS_MAX);
-                let text = memory::read_bytes(self.context.memory, *address, shown as usize)?;
-                quote(out, &text);
-                out.push_str(if shown < *len { "..." } else { "" });
-            }
-            Shape::Sequence { label, element, address, len } => {
-                out.push_str(&format!("{label}(len: {len}) = "));
-                let row = Value::at(Type::Array(element.clone().into(), Some(*len)), *address);
-                self.elements(out, &row, element, *len, depth, ("{", "}"));
-            }
-            Shape::Boxed { label, value } => {
-                out.push_str(&format!("{label}("));
-                self.value(out, value, depth + 1);
-                out.push(')');
-            }
-        }
-        Ok(())
     }
 
     fn array(
@@ -292,7 +331,7 @@ impl Printer<'_> {
     /// An array of characters is text; the NUL that ends it is not shown.
     fn char_array(&self, out: &mut String, bytes: &[u8]) {
         let filled = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-        let shown = filled.get(..filled.len().min(ELEMENTS_MAX as usize)).unwrap_or_default();
+        let shown = filled.get(..filled.len().min(self.text_bytes() as usize)).unwrap_or_default();
         let mut parts: Vec<String> = Vec::new();
         let mut plain: Vec<u8> = Vec::new();
         for run in shown.chunk_by(|a, b| a == b) {
@@ -312,43 +351,6 @@ impl Printer<'_> {
         out.push_str(if shown.len() < filled.len() { "..." } else { "" });
     }
 
-    fn elements(
-        &self,
-        out: &mut String,
-        row: &Value,
-        element: &Type,
-        count: u64,
-        depth: u32,
-        brackets: (&str, &str),
-    ) {
-        let size = element.size();
-        let shown = count.min(ELEMENTS_MAX);
-        let mut texts: Vec<String> = Vec::new();
-        let mut total = 0;
-        for index in 0..shown {
-            let mut text = String::new();
-            self.value(&mut text, &row.part(element.clone(), index.saturating_mul(size)), depth + 1);
-            total += text.len();
-            texts.push(text);
-            if out.len() + total > TEXT_MAX {
-                break;
-            }
-        }
-        out.push_str(brackets.0);
-        let mut parts: Vec<String> = Vec::new();
-        for run in texts.chunk_by(|a, b| a == b) {
-            match run.first() {
-                Some(text) if run.len() >= REPEATS_MIN => {
-                    parts.push(format!("{text} <repeats {} times>", run.len()))
-                }
-                _ => parts.extend_from_slice(run),
-            }
-        }
-        out.push_str(&parts.join(", "));
-        out.push_str(if (texts.len() as u64) < count { "..." } else { "" });
-        out.push_str(brackets.1);
-    }
-
     fn enumeration(&self, out: &mut String, value: &Value, enumeration: &Enum) -> Result<(), Missing> {
         let bytes = value.bytes(self.context.memory)?;
         if !matches!(self.format, Format::Natural | Format::Text) {
@@ -358,7 +360,7 @@ impl Printer<'_> {
         }
         let number = integer_of(&bytes, enumeration.signed);
         let text = match enumeration.values.iter().find(|known| known.1 == number) {
-            Some((name, _)) if enumeration.path.is_empty() => name.clone(),
+            Some((name, _)) if enumeration.path.is_empty() || is_librarys(&enumeration.path) => name.clone(),
             Some((name, _)) => format!("{}::{name}", enumeration.path),
             None => flags(enumeration, number),
         };
@@ -386,9 +388,11 @@ impl Printer<'_> {
         let Some(fields) = inner.record() else { return Ok(()) };
         let variant =
             member.name.clone().unwrap_or_else(|| crate::names::last_component(&fields.name).to_owned());
-        // The names of the language's own enumerations need no path.
-        let own = record.name.starts_with("core::");
-        let name = if own { variant } else { format!("{}::{variant}", record.name) };
+        if let Some(state) = coroutine_state(&record.name, &fields.name, member) {
+            self.rust_record(out, &state, &inner, &fields, depth);
+            return Ok(());
+        }
+        let name = if is_librarys(&record.name) { variant } else { format!("{}::{variant}", record.name) };
         self.rust_record(out, &name, &inner, &fields, depth);
         Ok(())
     }
@@ -407,7 +411,9 @@ impl Printer<'_> {
         out.push_str(if name.is_empty() { open.trim_start() } else { open });
         for (index, member) in record.members.iter().enumerate() {
             out.push_str(if index == 0 { "" } else { ", " });
-            if !tuple {
+            if !tuple && member.name.as_deref() == Some("__awaitee") {
+                out.push_str("awaits: ");
+            } else if !tuple {
                 out.push_str(&format!("{}: ", member.name.as_deref().unwrap_or("_")));
             }
             self.value(out, &value.member(member, self.context.memory), depth + 1);
@@ -429,6 +435,27 @@ impl Printer<'_> {
     }
 }
 
+/// The names of the library's own enumerations need no path.
+fn is_librarys(path: &str) -> bool {
+    ["core::", "alloc::", "std::"].iter().any(|root| path.starts_with(root))
+}
+
+/// What an `async` function or block does: its variants are rustc's `Unresumed`, `Returned`, `Panicked` and `Suspend0` and on,
+/// each with the line where it waits.
+fn coroutine_state(name: &str, variant: &str, member: &Member) -> Option<String> {
+    const MARKS: [&str; 3] = ["{async_fn_env#", "{async_block_env#", "{async_closure_env#"];
+    if !MARKS.iter().any(|mark| name.contains(mark)) {
+        return None;
+    }
+    let state = match crate::names::last_component(variant) {
+        "Unresumed" => "not started".into(),
+        "Returned" => "finished".into(),
+        "Panicked" => "panicked".into(),
+        _ => member.line.map_or_else(|| "waiting".into(), |line| format!("waiting at line {line}")),
+    };
+    Some(format!("{name} ({state})"))
+}
+
 fn member_name(member: &Member) -> String {
     match &member.name {
         _ if member.base => format!("<{}> = ", member.ty.name()),
@@ -441,106 +468,4 @@ impl Value {
     fn as_address(&self, context: &Context<'_>) -> Result<u64, Missing> {
         Ok(integer_of(&self.bytes(context.memory)?, false) as u64)
     }
-}
-
-/// `(READ | WRITE)` when the enumeration's values are single bits, else the number.
-fn flags(enumeration: &Enum, number: i128) -> String {
-    let single = |value: i128| value > 0 && value & (value - 1) == 0;
-    let set = enumeration.values.iter().filter(|(_, value)| single(*value) && number & value != 0);
-    let set: Vec<_> = set.collect();
-    let known = set.iter().fold(0, |sum, (_, value)| sum | value);
-    if set.is_empty()
-        || number < 0
-        || !enumeration.values.iter().all(|(_, value)| *value == 0 || single(*value))
-    {
-        return number.to_string();
-    }
-    let mut parts: Vec<String> = set.iter().map(|(name, _)| name.clone()).collect();
-    if number & !known != 0 {
-        parts.push(format!("unknown: {:#x}", number & !known));
-    }
-    format!("({})", parts.join(" | "))
-}
-
-/// Shortest text that reads back as the same number; whole numbers without a fraction, as gdb writes them.
-fn float_text(bytes: &[u8]) -> String {
-    let value = float_of(bytes);
-    if value.is_nan() {
-        return if value.is_sign_negative() { "-nan".into() } else { "nan".into() };
-    }
-    if value.is_infinite() {
-        return if value < 0.0 { "-inf".into() } else { "inf".into() };
-    }
-    let size = value.abs();
-    let scientific = size != 0.0 && !(1e-5..1e17).contains(&size);
-    let text = match (bytes.len(), scientific) {
-        (4, false) => (value as f32).to_string(),
-        (4, true) => format!("{:e}", value as f32),
-        (_, false) => value.to_string(),
-        (_, true) => format!("{value:e}"),
-    };
-    match text.split_once('e') {
-        Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent:0>2}"),
-        Some((digits, exponent)) => format!("{digits}e-{:0>2}", exponent.trim_start_matches('-')),
-        None => text,
-    }
-}
-
-/// `97 'a'`.
-fn char_text(number: i128) -> String {
-    let mut text = format!("{number} '");
-    match number as u8 {
-        b'\'' => text.push_str("\\'"),
-        b'"' => text.push('"'),
-        byte => escape(&mut text, byte),
-    }
-    text + "'"
-}
-
-/// `97 'a'`, or `'a'` alone in Rust.
-fn unicode_text(number: i128, size: u64, rust: bool) -> String {
-    let letter = u32::try_from(number).ok().and_then(char::from_u32).filter(|letter| !letter.is_control());
-    let shown = match letter {
-        Some(letter) => format!("'{letter}'"),
-        None => format!("'\\u{{{number:x}}}'"),
-    };
-    if rust && size == 4 { shown } else { format!("{number} {shown}") }
-}
-
-fn quoted(text: &[u8]) -> Option<String> {
-    let mut out = String::new();
-    quote(&mut out, text);
-    (!text.is_empty()).then_some(out)
-}
-
-fn escape(out: &mut String, byte: u8) {
-    match byte {
-        b'\n' => out.push_str("\\n"),
-        b'\t' => out.push_str("\\t"),
-        b'\r' => out.push_str("\\r"),
-        7 => out.push_str("\\a"),
-        8 => out.push_str("\\b"),
-        11 => out.push_str("\\v"),
-        12 => out.push_str("\\f"),
-        27 => out.push_str("\\033"),
-        b'\\' => out.push_str("\\\\"),
-        b'"' => out.push_str("\\\""),
-        0x20..=0x7e => out.push(char::from(byte)),
-        byte => out.push_str(&format!("\\{byte:03o}")),
-    }
-}
-
-/// Text in quotes: UTF-8 as it is, other bytes in octal.
-pub(crate) fn quote(out: &mut String, text: &[u8]) {
-    out.push('"');
-    for chunk in text.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            match u8::try_from(u32::from(letter)) {
-                Ok(byte) if byte < 0x80 => escape(out, byte),
-                _ => out.push(letter),
-            }
-        }
-        chunk.invalid().iter().for_each(|&byte| escape(out, byte));
-    }
-    out.push('"');
 }
