@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracer::StopAfter;
+
+use crate::quantities::{process, size, stop_after};
 
 /// Record a program, replay it, walk it forwards and backwards.
 #[derive(Parser)]
@@ -54,7 +55,7 @@ pub(crate) struct Record {
     #[arg(long)]
     pub(crate) no_agent: bool,
     /// Record a process that runs already, with all its threads; it goes on when the recording ends (Ctrl-C)
-    #[arg(short, long, value_name = "PID", conflicts_with_all = ["command", "no_agent"])]
+    #[arg(short, long, value_name = "PID", value_parser = process, allow_negative_numbers = true, conflicts_with_all = ["command", "no_agent"])]
     pub(crate) pid: Option<i32>,
     /// Give turns to threads at random, which shows races, deadlocks and lost wake-ups sooner
     #[arg(long)]
@@ -65,7 +66,7 @@ pub(crate) struct Record {
     /// Keep only the newest part: about so much (256M, 1G), from one snapshot on; for recordings that run for days
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) ring: Option<u64>,
-    /// End the recording after a time (10s, 500ms, 2m), or when the program has got a signal (SIGUSR1)
+    /// End the recording after a time (10s, 500ms, 1h30m), or when the program has got a signal (SIGUSR1)
     #[arg(long, value_name = "TIME|SIGNAL", value_parser = stop_after)]
     pub(crate) stop_after: Option<StopAfter>,
     /// The program and its arguments
@@ -80,47 +81,9 @@ pub(crate) struct Record {
 
 #[derive(Args)]
 pub(crate) struct Stop {
-    /// The recording [default: the latest]
+    /// The recording [default: the one that is being made]
     #[arg(value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
-}
-
-/// Reads a number of bytes.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_end_matches(['b', 'B']).trim_end_matches('i');
-    let shift = match unit.to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        _ => return Err(format!("{unit} is no unit of size: K, M and G are")),
-    };
-    let number: u64 = number.parse().map_err(|_| format!("{text} is no size: say 256M or 1G"))?;
-    let bytes = number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is too much"))?;
-    if bytes < 1 << 20 { Err("less than 1M cannot hold a snapshot".into()) } else { Ok(bytes) }
-}
-
-/// Reads a time or the name of a signal.
-fn stop_after(text: &str) -> Result<StopAfter, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    if let Ok(number) = number.parse::<f64>() {
-        let seconds = match unit {
-            "" | "s" => number,
-            "ms" => number / 1e3,
-            "m" | "min" => number * 60.0,
-            "h" => number * 3600.0,
-            _ => return Err(format!("{unit} is no unit of time: ms, s, m and h are")),
-        };
-        return Duration::try_from_secs_f64(seconds).map(StopAfter::Time).map_err(|error| error.to_string());
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    let number = (1..=64).find(|number| syscalls::signal_name(*number) == Some(name.as_str()));
-    let unknown = || format!("{text} is neither a time (10s, 500ms) nor a signal (SIGSEGV)");
-    number.map(|number| StopAfter::Signal(number as i32)).ok_or_else(unknown)
 }
 
 #[derive(Args)]

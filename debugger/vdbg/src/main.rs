@@ -15,6 +15,7 @@ mod out;
 mod pack;
 mod progress;
 mod prompt;
+mod quantities;
 mod record;
 mod replay;
 mod traces;
