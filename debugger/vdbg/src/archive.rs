@@ -27,7 +27,14 @@ impl Archive {
     /// Begins an archive at `path`, which must not be there yet.
     pub(crate) fn create(path: &Path, folder: &str) -> anyhow::Result<Archive> {
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+        let file = file.with_context(|| {
+            let advice = match path.metadata() {
+                Ok(meta) if meta.is_dir() => "it is a directory: name a file with -o",
+                Ok(_) => "it is there already: remove it, or name another file with -o",
+                Err(_) => "name a file in a directory that you may write to with -o",
+            };
+            format!("cannot create {} ({advice})", path.display())
+        })?;
         let out = zstd::Encoder::new(file, LEVEL).context("cannot begin to compress")?;
         Ok(Archive { path: path.to_owned(), out: Some(out), folder: folder.to_owned() })
     }

@@ -9,6 +9,9 @@ use crate::{cli, out, traces};
 
 pub(crate) fn pack(options: &cli::Pack) -> anyhow::Result<ExitCode> {
     let directory = trace::resolve(options.directory.as_deref())?;
+    // Said before anything is done.
+    let archive =
+        options.output.as_deref().map(|path| Archive::create(path, &name(&directory))).transpose()?;
     let packed = tracer::pack(&directory)?;
     let mut text = format!(
         "{} is self-contained: {} mapped files ({}), {} of which it shared with other recordings until now\n",
@@ -17,8 +20,9 @@ pub(crate) fn pack(options: &cli::Pack) -> anyhow::Result<ExitCode> {
         traces::size_text(packed.bytes),
         packed.copied
     );
-    if let Some(path) = &options.output {
-        archive(&directory, path)?;
+    if let (Some(mut archive), Some(path)) = (archive, &options.output) {
+        archive.directory("", &directory)?;
+        archive.finish()?;
         writeln!(text, "{} holds all of it; unpack it with `tar --zstd -xf`", path.display())?;
     }
     text.push_str(
@@ -33,9 +37,6 @@ pub(crate) fn pack(options: &cli::Pack) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn archive(directory: &Path, path: &Path) -> anyhow::Result<()> {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut archive = Archive::create(path, &name)?;
-    archive.directory("", directory)?;
-    archive.finish()
+fn name(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
