@@ -29,6 +29,9 @@ fn keeps_the_newest_part_and_saves_a_crash() {
     recording.walk();
     let saved = trace.with_file_name("trace-saved-1");
     let crash = trace::Reader::open(&saved).expect("the crash was saved");
+    let because = crash.end().and_then(|end| end.copied_because.clone()).expect("it says why it was made");
+    assert!(because.ends_with("(ring) died of SIGSEGV"), "{because}");
+    assert!(trace::warnings(&trace).iter().any(|warning| warning.starts_with(&because)));
     assert!(crash.first() > 0 && crash.len() < reader.len());
     let killed = (crash.first()..crash.len()).any(|number| {
         let event = crash.event(number).expect("an event");

@@ -33,8 +33,12 @@ impl Debugger {
         let time_ns = trace.event(event.min(count.saturating_sub(1)))?.time_ns;
         let clock = utc_text(trace.header().started_unix_ns.saturating_add(time_ns));
         let percent = self.percent();
+        let of = match trace.first() {
+            0 => count.to_string(),
+            first => format!("{first} to {}", count - 1),
+        };
         reply.line(format!(
-            "event {event} of {count} ({percent}%), {} after the start, {clock}",
+            "event {event} of {of} ({percent}%), {} after the start, {clock}",
             duration_text(time_ns)
         ));
         if let Some(thread) = self.session.current_thread() {
@@ -56,11 +60,11 @@ impl Debugger {
         arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
-        let position = self.position_of(arguments)?;
+        let position = self.position_of(arguments, reply)?;
         self.travel_to(&position, reply)
     }
 
-    fn position_of(&mut self, text: &str) -> Result<Position, CommandError> {
+    fn position_of(&mut self, text: &str, reply: &mut Reply<'_>) -> Result<Position, CommandError> {
         let (start, end) = (self.session.start(), self.session.end()?);
         let usage = |what: String| CommandError::Usage { what, usage: "goto EVENT|PERCENT%|TIMEs|start|end" };
         let event = match text {
@@ -79,21 +83,37 @@ impl Debugger {
             text if text.ends_with('s') => {
                 let seconds = fraction(&text[..text.len() - 1])
                     .ok_or_else(|| usage(format!("\"{text}\" is no time in seconds")))?;
-                self.event_at((seconds * NS_PER_SECOND) as u64)?
+                let (trace, time_ns) = (self.session.trace(), (seconds * NS_PER_SECOND) as u64);
+                let first_ns = trace.event(trace.first())?.time_ns;
+                if trace.first() > 0 && time_ns < first_ns {
+                    reply.line(format!("{}, {} after the start.", self.beginning(), duration_text(first_ns)));
+                }
+                self.event_at(time_ns)?
             }
             text => {
                 let event =
                     parse::number(text).ok_or_else(|| usage(format!("\"{text}\" is no event number")))?;
                 if event > self.session.trace().len() {
                     return Err(CommandError::Other(format!(
-                        "event {event} is past the end: the recording has {} events",
-                        self.session.trace().len()
+                        "event {event} is past the end: the last is {}",
+                        self.session.trace().len() - 1
                     )));
+                }
+                if self.session.trace().first() > 0 && event < start.event {
+                    reply.line(format!("{}.", self.beginning()));
                 }
                 event
             }
         };
         Ok(Position::at_event(event.clamp(start.event, end.event)))
+    }
+
+    /// Says where a recording begins of which only the newest part was kept.
+    fn beginning(&self) -> String {
+        format!(
+            "The recording begins at event {}: a ring keeps the newest part only",
+            self.session.start().event
+        )
     }
 
     /// The first event at or after a recorded time.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use symbols::{Context, Format, Frame, Value};
-use trace::ThreadId;
+use trace::{EventKind, Outcome, ThreadId};
 use tracer::{Direction, Hit, Mode};
 
 use crate::debugger::Debugger;
@@ -183,10 +183,53 @@ impl Debugger {
         Ok(Context::new(&symbols, &overlay, None).format(&value, Format::Natural))
     }
 
-    /// What is known about the end of the recording.
+    /// What is known about the end of the recording, and where all threads are to be seen that a signal has ended.
     pub(crate) fn end_text(&self) -> String {
+        let text = self.end_reason();
+        match self.ended_together() {
+            Some((event, others)) => {
+                let threads = if others == 1 { "thread" } else { "threads" };
+                format!(
+                    "{text}\n[{others} more {threads} ended with it: `goto {event}` goes to where all are there, `info threads` lists them]"
+                )
+            }
+            None => text,
+        }
+    }
+
+    /// Where the threads begin to end that a signal has ended together, and how many there are besides the last.
+    fn ended_together(&self) -> Option<(u64, usize)> {
+        /// More than a recording has threads.
+        const EVENTS_MAX: u64 = 100_000;
+        let trace = self.session.trace();
+        let (mut first, mut exits) = (None, 0_usize);
+        for number in (trace.first()..trace.len()).rev().take(EVENTS_MAX as usize) {
+            match trace.event(number).ok()?.kind {
+                EventKind::Exit { status, .. } if libc::WIFSIGNALED(status) => {
+                    (first, exits) = (Some(number), exits + 1);
+                }
+                // How it takes them out of the calls that they wait in: the kernel's ERESTARTSYS and its kin.
+                EventKind::SyscallExit { result: -516..=-512, .. }
+                | EventKind::Syscall { result: -516..=-512, .. }
+                | EventKind::Signal { outcome: Outcome::Fatal, .. }
+                | EventKind::Snapshot { .. }
+                | EventKind::ExtendedState { .. }
+                | EventKind::Change(_) => {}
+                _ => break,
+            }
+        }
+        first.filter(|_| exits > 1).map(|first| (first, exits - 1))
+    }
+
+    fn end_reason(&self) -> String {
         match self.session.trace().end() {
+            None if self.session.trace().recorder().is_some() => {
+                "[end of what was recorded when this was opened: the recording goes on]".into()
+            }
             None => "[end of the recording: the recorder was stopped here]".into(),
+            Some(trace::End { copied_because: Some(because), .. }) => {
+                format!("[end of the copy: the recording went on; {because}]")
+            }
             Some(end) if end.running => "[end of the recording: the program went on]".into(),
             Some(end) if end.status & 0x7f == 0 => {
                 format!("[end of the recording: the program exited with status {}]", end.status >> 8 & 0xff)

@@ -41,7 +41,11 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
         out::error(&format!(
             "recorded {} events{} to {}; walk through them with `vdbg replay{}`",
             recorded.events,
-            if recorded.stopped_early { " of a part of the run" } else { "" },
+            match (recorded.stopped_early, options.ring) {
+                (_, Some(_)) => ", the newest of which are kept,",
+                (true, None) => " of a part of the run",
+                (false, None) => "",
+            },
             recorded.directory.display(),
             options.output.as_ref().map_or(String::new(), |path| format!(" {}", path.display()))
         ));
@@ -53,8 +57,16 @@ pub(crate) fn record(options: &cli::Record) -> anyhow::Result<ExitCode> {
 
 /// The recording that is meant: without a name the one that is being made, if there is just one.
 fn in_progress(name: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if name.is_some() {
-        return Ok(trace::resolve(name)?);
+    if let Some(name) = name {
+        let found = trace::resolve(Some(name));
+        if let (Err(trace::TraceError::NoSuchTrace(name)), true) =
+            (&found, name.to_str().is_some_and(|name| name.parse::<u32>().is_ok()))
+        {
+            anyhow::bail!(
+                "no trace {name}; the name of a recording is meant, not a process: `vdbg ls` lists them"
+            );
+        }
+        return Ok(found?);
     }
     let mut active = trace::list()?;
     active.retain(|directory| trace::recorder_of(directory).is_some());

@@ -44,16 +44,31 @@ pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// How many events there are, and which.
+fn extent(trace: &trace::Reader) -> String {
+    let (first, end) = (trace.first(), trace.len());
+    match first {
+        0 => format!("{end} events"),
+        first => format!("{} events, {first} to {}", end - first, end - 1),
+    }
+}
+
 fn warn_of_damage(session: &Session) {
     if let Some(damage) = session.trace().damage() {
         out::error(&format!(
-            "warning: the recording is damaged ({damage}); its first {} events can be replayed",
-            session.trace().len()
+            "warning: the recording is damaged ({damage}); what is good can be replayed: {}",
+            extent(session.trace())
+        ));
+    } else if let Some(recorder) = session.trace().recorder() {
+        let trace = session.trace();
+        out::error(&format!(
+            "note: process {recorder} is still recording this; what was there a moment ago can be replayed: {}",
+            extent(trace)
         ));
     } else if session.trace().end().is_none() {
         out::error(&format!(
-            "warning: the recorder was stopped before the program ended; what it recorded until then, {} events, can be replayed",
-            session.trace().len()
+            "warning: the recorder was stopped before the program ended; what it recorded until then can be replayed: {}",
+            extent(session.trace())
         ));
     }
 }

@@ -53,9 +53,14 @@ fn row(reader: &Reader, name: &str) -> String {
     let size = size_text(size(reader.directory()));
     format!(
         "{name:<20} {date:<19} {duration:>9} {:>8} {size:>8}  {status:<12} {}\n",
-        reader.len(),
+        reader.len() - reader.first(),
         header.command.join(" ")
     )
+}
+
+/// When the first event that is there was recorded.
+fn first_ns(reader: &Reader) -> u64 {
+    reader.event(reader.first()).map_or(0, |event| event.time_ns)
 }
 
 fn facts(reader: &Reader, name: &str) -> Value {
@@ -70,6 +75,10 @@ fn facts(reader: &Reader, name: &str) -> Value {
         "duration_ns": duration_ns(reader),
         "events": reader.len() - reader.first(),
         "first_event": reader.first(),
+        "first_ns": first_ns(reader),
+        "ring_bytes": header.ring,
+        "recorded_by": reader.recorder(),
+        "copied_because": reader.end().and_then(|end| end.copied_because.as_ref()),
         "bytes": size(reader.directory()),
         "status": status_text(reader),
         "complete": reader.end().is_some() && reader.damage().is_none(),
@@ -87,20 +96,38 @@ fn duration_ns(reader: &Reader) -> Option<u64> {
     reader.end().map(|end| end.duration_ns).or_else(last)
 }
 
-/// How many events there are, and which, where the first ones are gone.
+/// How many events there are; which, and of what time, where the first ones are gone.
 fn events_text(reader: &Reader) -> String {
-    match reader.first() {
-        0 => reader.len().to_string(),
-        first => {
-            format!("{} ({first} to {}: only the newest were kept)", reader.len() - first, reader.len() - 1)
-        }
+    let (first, count) = (reader.first(), reader.len() - reader.first());
+    if first == 0 {
+        return format!("{count}{}", so_far(reader));
+    }
+    let (from, to) = (duration_text(first_ns(reader)), duration_ns(reader).map_or("?".into(), duration_text));
+    format!(
+        "{count} ({first} to {}, {from} to {to} after the start): a ring keeps the newest",
+        reader.len() - 1
+    )
+}
+
+fn so_far(reader: &Reader) -> &'static str {
+    if reader.recorder().is_some() { " so far" } else { "" }
+}
+
+/// How it ended, or that it has not.
+fn whole_status_text(reader: &Reader) -> String {
+    if let Some(recorder) = reader.recorder() {
+        return format!("being recorded by process {recorder}; what is there replays, `vdbg stop` ends it");
+    }
+    match reader.end().and_then(|end| end.copied_because.as_ref()) {
+        Some(because) => format!("a copy of a ring whose recording went on: {because}"),
+        None => status_text(reader),
     }
 }
 
 fn status_text(reader: &Reader) -> String {
     match reader.end() {
         _ if reader.damage().is_some() => "damaged".into(),
-        None if trace::recorder_of(reader.directory()).is_some() => "recording".into(),
+        None if reader.recorder().is_some() => "recording".into(),
         None => "unfinished".into(),
         Some(end) if end.running => "a part".into(),
         Some(end) if libc::WIFSIGNALED(end.status) => {
@@ -136,6 +163,13 @@ pub(crate) fn size_text(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
+/// A size as `--ring` takes it.
+fn ring_text(bytes: u64) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
+}
+
 pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
     let directory = trace::resolve(options.directory.as_deref())?;
     let reader = Reader::open(&directory)?;
@@ -150,10 +184,10 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
         ("command", header.command.join(" ")),
         ("directory", header.directory.clone()),
         ("started", utc_text(header.started_unix_ns)),
-        ("duration", duration_ns(&reader).map_or("not known".into(), duration_text)),
+        ("duration", duration_ns(&reader).map_or("not known".into(), duration_text) + so_far(&reader)),
         ("events", events_text(&reader)),
         ("size", size_text(size(&directory))),
-        ("status", status_text(&reader)),
+        ("status", whole_status_text(&reader)),
         ("processor", machine.cpu.clone()),
         ("kernel", machine.kernel.clone()),
         ("recorder", format!("{} (format {})", header.recorder, header.version)),
@@ -161,6 +195,9 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     for (name, value) in lines {
         writeln!(text, "{name:<10} {value}")?;
+    }
+    if let Some(bytes) = header.ring {
+        writeln!(text, "ring       --ring {}", ring_text(bytes))?;
     }
     if let Some(seed) = header.chaos_seed {
         writeln!(text, "chaos seed {seed}")?;
@@ -178,11 +215,14 @@ pub(crate) fn info(options: &cli::Info) -> anyhow::Result<ExitCode> {
 pub(crate) fn dump(options: &cli::Dump) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(&trace::resolve(options.directory.as_deref())?)?;
     if options.from > reader.len() {
-        anyhow::bail!("event {} is past the end: the recording has {} events", options.from, reader.len());
+        anyhow::bail!(
+            "event {} is past the end: the last is {}",
+            options.from,
+            reader.len().saturating_sub(1)
+        );
     }
-    let end =
-        options.count.map_or(reader.len(), |count| options.from.saturating_add(count).min(reader.len()));
     let mut number = options.from.max(reader.first());
+    let end = options.count.map_or(reader.len(), |count| number.saturating_add(count).min(reader.len()));
     while number < end {
         let mut text = String::new();
         let piece_end = end.min(number + DUMP_PIECE_EVENTS);
@@ -205,14 +245,21 @@ pub(crate) fn dump(options: &cli::Dump) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn remove(options: &cli::Remove) -> anyhow::Result<ExitCode> {
     let directories = match options.all {
-        true => trace::list()?,
+        true => {
+            let (active, others): (Vec<_>, Vec<_>) =
+                trace::list()?.into_iter().partition(|directory| trace::recorder_of(directory).is_some());
+            for directory in active {
+                out::error(&format!("note: {} stays: it is being recorded", directory.display()));
+            }
+            others
+        }
         false => {
             let resolve = |path: &std::path::PathBuf| trace::resolve(Some(path));
             options.directories.iter().map(resolve).collect::<Result<Vec<_>, _>>()?
         }
     };
     for directory in directories {
-        trace::remove(&directory).with_context(|| format!("{} stays", directory.display()))?;
+        trace::remove(&directory).context("this recording stays")?;
     }
     Ok(ExitCode::SUCCESS)
 }

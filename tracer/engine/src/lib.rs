@@ -69,6 +69,9 @@ pub enum TracerError {
         /// The reason, and what to do.
         why: String,
     },
+    /// There is no ring to make a copy of.
+    #[error("{} is recorded without --ring: all of it is kept, and `vdbg stop` ends it", .0.display())]
+    NoRing(PathBuf),
     /// A process that cannot be attached to.
     #[error("cannot record process {process}: {why}")]
     NotAttachable {

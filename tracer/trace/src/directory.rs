@@ -113,18 +113,32 @@ pub fn users_root() -> Option<PathBuf> {
 /// # Errors
 /// When there is no such trace.
 pub fn resolve(name: Option<&Path>) -> Result<PathBuf, TraceError> {
-    let name = name.unwrap_or(Path::new("latest"));
+    let Some(name) = name else {
+        let latest = default_root().join("latest");
+        return match std::fs::canonicalize(&latest) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(TraceError::NoTraces(default_root()))
+            }
+            found => io("read", &latest, found),
+        };
+    };
     let below_root = default_root().join(name);
     for candidate in [name, &below_root] {
         if candidate.is_dir() && (name.components().count() > 1 || candidate.join("header.json").exists()) {
             return io("read", candidate, std::fs::canonicalize(candidate));
         }
     }
-    if name.is_dir() {
-        Err(TraceError::NotATrace(name.to_owned()))
-    } else {
-        Err(TraceError::NoSuchTrace(name.display().to_string()))
+    for candidate in [name, &below_root] {
+        match candidate.metadata() {
+            Ok(meta) if meta.is_dir() => return Err(TraceError::NotATrace(candidate.to_owned())),
+            Ok(_) => return Err(TraceError::NotADirectory(candidate.to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return io("read", candidate, Err(error));
+            }
+            Err(_) => {}
+        }
     }
+    Err(TraceError::NoSuchTrace(name.display().to_string()))
 }
 
 /// All traces below the root, oldest first.
@@ -152,8 +166,11 @@ pub fn list() -> Result<Vec<PathBuf>, TraceError> {
 /// Removes a trace, and the shared files that no other trace uses.
 ///
 /// # Errors
-/// When something cannot be removed.
+/// When it is being recorded, or something cannot be removed.
 pub fn remove(path: &Path) -> Result<(), TraceError> {
+    if let Some(recorder) = recorder_of(path) {
+        return Err(TraceError::BeingRecorded { path: path.to_owned(), recorder });
+    }
     if !path.join("header.json").exists() {
         return Err(TraceError::NotATrace(path.to_owned()));
     }

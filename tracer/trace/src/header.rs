@@ -25,6 +25,9 @@ pub struct Header {
     /// What the random choices of a recording with `--chaos` came from.
     #[serde(default)]
     pub chaos_seed: Option<u64>,
+    /// The trace keeps only its newest part: about so many bytes.
+    #[serde(default)]
+    pub ring: Option<u64>,
 }
 
 /// Facts about the machine that replay depends on.
@@ -60,4 +63,7 @@ pub struct End {
     pub running: bool,
     /// Duration in nanoseconds.
     pub duration_ns: u64,
+    /// Why it ends here, when it is a copy of a ring whose recording went on.
+    #[serde(default)]
+    pub copied_because: Option<String>,
 }

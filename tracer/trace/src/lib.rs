@@ -44,7 +44,7 @@ pub use event::{
 };
 pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use pack::{Packed, pack};
-pub use reader::{Damage, Reader};
+pub use reader::{Damage, Reader, read_header};
 pub use registers::Registers;
 pub use snapshot::{ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
 pub use store::{DataRanges, FileStore, copy_parts};
@@ -71,6 +71,12 @@ pub enum TraceError {
     /// No trace of that name, or none at all.
     #[error("no trace {0}; list the recorded ones with `vdbg ls`, or record one with `vdbg record PROGRAM`")]
     NoSuchTrace(String),
+    /// Nothing has been recorded yet.
+    #[error("there are no recordings in {}; `vdbg record PROGRAM` makes one", .0.display())]
+    NoTraces(PathBuf),
+    /// A file, while a trace is a directory.
+    #[error("{} is a file, and a recording is a directory: `vdbg ls` lists them, and `tar --zstd -xf` unpacks what `vdbg pack -o` has made", .0.display())]
+    NotADirectory(PathBuf),
     /// The trace was written by a newer version of the suite.
     #[error(
         "the trace has format version {found}, this vdbg reads up to {supported}: use a newer vdbg to replay it"
@@ -110,10 +116,13 @@ fn hint(action: &str, error: &std::io::Error) -> &'static str {
         }
         Some(libc::EMFILE) => "; raise the limit on open files (`ulimit -n`)",
         Some(libc::EFBIG) => "; the limit on file sizes is too low for the trace (`ulimit -f`)",
+        Some(libc::EACCES | libc::EPERM) if matches!(action, "open" | "read") => {
+            "; ask its owner, or run vdbg as that user or as root"
+        }
         Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
             "; choose a directory you may write to with -o DIR or VDBG_TRACE_DIR"
         }
-        Some(libc::EEXIST) => "; choose another directory, or remove this one with `vdbg rm`",
+        Some(libc::EEXIST) => "; choose another directory with -o DIR, or remove what is there",
         Some(libc::ENOENT) if action == "create" => "; the directory above it has to be there",
         Some(libc::ENOENT) if matches!(action, "open" | "read") => {
             "; record again: a file of the trace has been removed"

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{self, BlockHeader, HEADER_BYTES};
 use crate::calls::{self, Calls, CallsRun};
+use crate::directory::recorder_of;
 use crate::event::{DataRef, Event, EventKind, SpaceId, ThreadId};
 use crate::registers::{self, Registers};
 use crate::segment;
@@ -84,6 +85,7 @@ pub struct Reader {
     directory: PathBuf,
     header: Header,
     end: Option<End>,
+    recorder: Option<i32>,
     events: BlockFile<EventBlock>,
     data: BlockFile<Vec<u8>>,
     count: u64,
@@ -98,14 +100,17 @@ impl Reader {
     /// When there is no trace, or it was written by a newer version, or its header cannot be read.
     pub fn open(directory: &Path) -> Result<Reader, TraceError> {
         let header = read_header(directory)?;
-        let end = std::fs::read(directory.join("end.json"))
+        // The recorder writes the end before it goes.
+        let recorder = recorder_of(directory);
+        let end: Option<End> = std::fs::read(directory.join("end.json"))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        let (events, events_damage) = BlockFile::open(directory, "events", |h| u64::from(h.count))?;
-        let (data, data_damage) = BlockFile::open(directory, "data", |h| u64::from(h.raw_len))?;
+        let Streams { events: (events, events_damage), data: (data, data_damage) } =
+            Streams::open(directory, recorder.is_some())?;
         let mut reader = Reader {
             directory: directory.to_owned(),
             header,
+            recorder: recorder.filter(|_| end.is_none()),
             end,
             count: events.len,
             events,
@@ -130,7 +135,12 @@ impl Reader {
         &self.header
     }
 
-    /// How the recording ended; `None` when its recorder was killed.
+    /// The process that was recording it when it was opened: more comes, and a ring's oldest part goes.
+    pub fn recorder(&self) -> Option<i32> {
+        self.recorder
+    }
+
+    /// How the recording ended; `None` when its recorder was killed, or is still at it.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -316,6 +326,35 @@ impl Reader {
     }
 }
 
+/// The two streams of a trace as they were opened, each with what is wrong with it.
+struct Streams {
+    events: (BlockFile<EventBlock>, Option<Damage>),
+    data: (BlockFile<Vec<u8>>, Option<Damage>),
+}
+
+impl Streams {
+    /// Opens both. The recorder of a ring may remove the oldest segment meanwhile: then both are opened anew, so that they
+    /// begin at the same one.
+    fn open(directory: &Path, being_recorded: bool) -> Result<Streams, TraceError> {
+        /// A segment is megabytes: so many do not go while a few files are opened.
+        const TRIES_MAX: usize = 20;
+        let mut tries = 0;
+        loop {
+            let first = segment::numbers(directory).first().copied();
+            let streams = (|| {
+                let events = BlockFile::open(directory, "events", |h| u64::from(h.count))?;
+                let data = BlockFile::open(directory, "data", |h| u64::from(h.raw_len))?;
+                Ok(Streams { events, data })
+            })();
+            tries += 1;
+            let moved = being_recorded && segment::numbers(directory).first().copied() != first;
+            if !moved || tries == TRIES_MAX {
+                return streams;
+            }
+        }
+    }
+}
+
 /// Where the trace says that snapshots are; they only save time, so what cannot be read is left out.
 fn read_snapshots(directory: &Path) -> Vec<SnapshotPlace> {
     let text = std::fs::read_to_string(directory.join("snapshots")).unwrap_or_default();
@@ -325,7 +364,11 @@ fn read_snapshots(directory: &Path) -> Vec<SnapshotPlace> {
     places
 }
 
-fn read_header(directory: &Path) -> Result<Header, TraceError> {
+/// The header of a trace, without looking at the rest.
+///
+/// # Errors
+/// As [`Reader::open`].
+pub fn read_header(directory: &Path) -> Result<Header, TraceError> {
     let path = directory.join("header.json");
     let text = match std::fs::read(&path) {
         Ok(text) => text,

@@ -50,8 +50,16 @@ enum Message {
     Calls(Box<CallsContext>, Vec<u8>, u64),
     Snapshot(SnapshotPlace),
     BeginSegment,
-    Save(PathBuf, Box<End>),
+    Save(Box<RingCopy>),
     Flush,
+}
+
+/// What a copy of a ring is to be.
+struct RingCopy {
+    target: PathBuf,
+    end: End,
+    /// What the recorder has warned of until then.
+    warnings: Vec<String>,
 }
 
 /// Calls that take less than this become events like others: a block of their own would not be worth it.
@@ -288,13 +296,14 @@ impl Writer {
         self.send(Message::BeginSegment)
     }
 
-    /// Makes a trace of its own of all that is there, in a new directory; it gets there soon.
+    /// Makes a trace of its own of all that is there, in a new directory; it gets there soon. It says why it was made.
     ///
     /// # Errors
     /// As [`Writer::data`].
-    pub fn save(&mut self, target: PathBuf, duration_ns: u64) -> Result<(), TraceError> {
-        let end = self.end(None, duration_ns);
-        self.send(Message::Save(target, Box::new(end)))
+    pub fn save(&mut self, target: PathBuf, because: String, duration_ns: u64) -> Result<(), TraceError> {
+        let end = End { copied_because: Some(because), ..self.end(None, duration_ns) };
+        let warnings = directory::warnings(&self.directory);
+        self.send(Message::Save(Box::new(RingCopy { target, end, warnings })))
     }
 
     fn end(&self, status: Option<i32>, duration_ns: u64) -> End {
@@ -304,6 +313,7 @@ impl Writer {
             status: status.unwrap_or(0),
             running: status.is_none(),
             duration_ns,
+            copied_because: None,
         }
     }
 
@@ -487,7 +497,7 @@ impl Worker {
                     }
                     Message::Snapshot(place) => self.snapshot(&place)?,
                     Message::BeginSegment => self.begin_segment()?,
-                    Message::Save(target, end) => self.save(&target, &end)?,
+                    Message::Save(copy) => self.save(&copy)?,
                     Message::Flush => self.flush()?,
                 }
             }
@@ -565,10 +575,14 @@ impl Worker {
     }
 
     /// Makes a trace of all that is there. Complete segments never change, so they are shared.
-    fn save(&mut self, target: &Path, end: &End) -> Result<(), TraceError> {
+    fn save(&mut self, copy: &RingCopy) -> Result<(), TraceError> {
+        let target = &copy.target;
         self.flush()?;
         // Nobody is to see half a trace.
-        let making = target.with_extension("making");
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let making = target.with_file_name(format!("{name}.making"));
+        // A recorder that was killed may have left one.
+        let _ = std::fs::remove_dir_all(&making);
         directory::make(&making)?;
         let files = making.join("files");
         io("create", &files, std::fs::create_dir(&files))?;
@@ -600,7 +614,8 @@ impl Worker {
                 io("save", &copy, std::fs::copy(&file, &copy))?;
             }
         }
-        write_json(&making.join("end.json"), end)?;
+        copy.warnings.iter().for_each(|warning| directory::note_warning(&making, warning));
+        write_json(&making.join("end.json"), &copy.end)?;
         io("save", target, std::fs::rename(&making, target))
     }
 

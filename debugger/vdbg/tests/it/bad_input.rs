@@ -39,6 +39,9 @@ fn wrong_command_lines() {
     for arguments in [&["record"][..], &["nonsense"], &["replay", "--nonsense"], &["rm"], &[]] {
         assert_eq!(vdbg(arguments).status.code(), Some(2), "{arguments:?}");
     }
+    fails(&["record", "--ring", "-1M", "true"], 2, &["256M"]);
+    fails(&["record", "--stop-after", "-3s", "true"], 2, &["1h30m", "SIGUSR1"]);
+    fails(&["record", "--pid", "-3"], 2, &["pgrep"]);
 }
 
 #[test]
@@ -49,6 +52,8 @@ fn recordings_that_are_none() {
     fails(&["rm", "empty/dir"], 1, &["not a trace"]);
     fails(&["dump", "no-such-trace"], 1, &["no trace"]);
     fails(&["info", "no-such-trace"], 1, &["no trace"]);
+    fails(&["stop", "4711"], 1, &["no trace 4711", "not a process"]);
+    fails(&["info", &file("some-file", b"", 0o600)], 1, &["is a file", "vdbg ls"]);
 }
 
 #[test]

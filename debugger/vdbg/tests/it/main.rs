@@ -3,6 +3,7 @@
 mod bad_input;
 mod conditions;
 mod divergence;
+mod ongoing;
 mod packing;
 mod support;
 mod terminal;

@@ -302,3 +302,35 @@ int main(void) {
     assert_eq!(out.matches("= 1\n").count(), 2, "{out}");
     assert!(!out.contains("= 2\n"), "{out}");
 }
+
+/// Two threads wait for each other until a signal ends both: from the end it is one step to where both are.
+#[test]
+fn the_end_of_a_deadlock_says_where_all_threads_are() {
+    let source = r"
+#include <pthread.h>
+#include <unistd.h>
+pthread_barrier_t both;
+pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER, two = PTHREAD_MUTEX_INITIALIZER;
+void *other(void *unused) {
+    pthread_mutex_lock(&two);
+    pthread_barrier_wait(&both);
+    pthread_mutex_lock(&one);
+    return unused;
+}
+int main(void) {
+    pthread_t thread;
+    pthread_barrier_init(&both, 0, 2);
+    pthread_create(&thread, 0, other, 0);
+    pthread_mutex_lock(&one);
+    pthread_barrier_wait(&both);
+    ualarm(200000, 0);
+    pthread_mutex_lock(&two);
+}
+";
+    let trace = record("deadlock.c", source);
+    let said = session(&trace, &["goto end"]);
+    assert!(said.contains("killed by SIGALRM") && said.contains("[1 more thread ended with it"), "{said}");
+    let event = said.split_once("`goto ").and_then(|(_, rest)| rest.split('`').next()).expect("a place");
+    let said = session(&trace, &[&format!("goto {event}"), "info threads"]);
+    assert!(said.contains("Thread 1") && said.contains("Thread 2"), "{said}");
+}

@@ -78,7 +78,7 @@ pub(super) fn check(process: i32) -> Result<(PathBuf, Vec<String>), TracerError>
     let arguments =
         arguments.strip_suffix(&[0]).unwrap_or(&arguments).split(|byte| *byte == 0).map(text).collect();
     let link = format!("/proc/{process}/exe");
-    let program = std::fs::read_link(&link).map_err(|error| match error.raw_os_error() {
+    let program = process::program(process).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => cannot("it is a thread of the kernel".into()),
         _ => cannot(why_not_allowed()),
     })?;

@@ -3,6 +3,7 @@
 //! A process that was attached to is left running. One that was launched cannot be left, since its safety net needs a
 //! tracer (DESIGN.md §3.4): it goes on under the recorder, which writes nothing any more.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -51,25 +52,49 @@ pub fn save(directory: &Path) -> Result<Option<PathBuf>, TracerError> {
     /// How long the recorder may take.
     const WAIT_MAX: Duration = Duration::from_secs(10);
     let Some(recorder) = trace::recorder_of(directory) else { return Ok(None) };
-    let next = (1..)
-        .map(|number| copy_of(directory, number))
-        .find(|path| !path.exists())
-        .expect("numbers do not end");
+    if trace::read_header(directory)?.ring.is_none() {
+        return Err(TracerError::NoRing(directory.to_owned()));
+    }
+    let before = copies_of(directory);
     signal::ask_to_save(recorder).map_err(TracerError::system("ask the recorder to save"))?;
     let since = Instant::now();
-    while !next.exists() {
+    loop {
+        if let Some(new) = copies_of(directory).into_iter().find(|copy| !before.contains(copy)) {
+            return Ok(Some(new));
+        }
         if since.elapsed() > WAIT_MAX {
-            return Err(TracerError::Stuck("the recorder, asked to save (does it record with --ring?),"));
+            return Err(TracerError::Stuck("the recorder, asked to save,"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(Some(next))
 }
+
+/// What stands between a ring's name and the number of a copy.
+const SAVED: &str = "-saved-";
 
 /// Where a copy of a ring is put.
 fn copy_of(directory: &Path, number: u32) -> PathBuf {
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    directory.with_file_name(format!("{name}-saved-{number}"))
+    directory.with_file_name(format!("{name}{SAVED}{number}"))
+}
+
+/// The copies of a ring that are there.
+fn copies_of(directory: &Path) -> BTreeSet<PathBuf> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_copy = |path: &PathBuf| {
+        let number = path.file_name()?.to_str()?.strip_prefix(&name)?.strip_prefix(SAVED)?;
+        number.parse::<u32>().ok()
+    };
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let entries = std::fs::read_dir(parent.unwrap_or(Path::new("."))).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_copy(path).is_some()).collect()
+}
+
+/// A process that its own fault has ended.
+struct Crash {
+    thread: i32,
+    /// Which process, and of what, in words.
+    what: String,
 }
 
 /// What is known about the end of a recording.
@@ -78,7 +103,7 @@ pub(super) struct Ending {
     on_signal: Option<i32>,
     signalled: bool,
     /// A process has crashed since the last copy of the ring was made.
-    crashed: Option<i32>,
+    crashed: Option<Crash>,
     /// The trace is closed; what happens now is not recorded.
     pub(super) over: bool,
 }
@@ -104,8 +129,8 @@ impl Ending {
         self.at.filter(|_| !self.over)
     }
 
-    /// Looks at what has been recorded.
-    pub(super) fn look_at(&mut self, event: &Event) {
+    /// Looks at what has been recorded; says of which signal a process crashes.
+    pub(super) fn look_at(&mut self, event: &Event) -> Option<i32> {
         /// Those that say that a program is wrong (signal(7): action "Core").
         const CRASHES: [i32; 7] = [
             libc::SIGSEGV,
@@ -116,12 +141,9 @@ impl Ending {
             libc::SIGTRAP,
             libc::SIGSYS,
         ];
-        if let EventKind::Signal { signal, outcome, .. } = &event.kind {
-            self.signalled |= Some(*signal) == self.on_signal;
-            if *outcome == Outcome::Fatal && CRASHES.contains(signal) {
-                self.crashed = Some(event.thread.0);
-            }
-        }
+        let EventKind::Signal { signal, outcome, .. } = &event.kind else { return None };
+        self.signalled |= Some(*signal) == self.on_signal;
+        (*outcome == Outcome::Fatal && CRASHES.contains(signal)).then_some(*signal)
     }
 }
 
@@ -152,22 +174,43 @@ impl Recorder {
     pub(super) fn save_if_asked(&mut self) -> Result<(), TracerError> {
         let asked = signal::take_save_request();
         // The exit of the thread that crashed belongs to it.
-        let crashed = self.ending.crashed.filter(|thread| !self.tasks.contains_key(thread));
-        if crashed.is_some() {
-            self.ending.crashed = None;
-        }
+        let crashed = self.ending.crashed.take_if(|crash| !self.tasks.contains_key(&crash.thread));
         let ring = self.snapshots.is_ring() && !self.ending.over;
-        if !ring || !asked && crashed.is_none() || self.tasks.is_empty() {
+        if !ring || self.tasks.is_empty() {
             return Ok(());
         }
+        let because = match &crashed {
+            Some(crash) => crash.what.clone(),
+            None if asked => "somebody asked for it (`vdbg save`)".to_owned(),
+            None => return Ok(()),
+        };
         if self.current.is_none() && self.agent.as_ref().is_none_or(Agent::take_turn) {
             self.drain()?;
         }
+        // One of an earlier recording of that name may be there.
         self.saved += 1;
+        while copy_of(&self.directory, self.saved).exists() {
+            self.saved += 1;
+        }
         let target = copy_of(&self.directory, self.saved);
         let now = self.now();
-        self.writer.save(target, now)?;
+        let warning =
+            crashed.map(|crash| format!("{}: a copy of the ring is in {}", crash.what, target.display()));
+        self.writer.save(target, because, now)?;
+        // The copy says it by itself.
+        warning.into_iter().for_each(|warning| self.warn(warning));
         Ok(())
+    }
+
+    /// Remembers who has crashed, until its end is recorded too.
+    pub(super) fn note_crash(&mut self, thread: i32, signal: i32) {
+        let process = self.tasks[&thread].process;
+        let program = process::program(process).unwrap_or_default();
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let number = u32::try_from(signal).unwrap_or_default();
+        let signal = syscalls::signal_name(number).map_or(format!("signal {number}"), str::to_owned);
+        let what = format!("process {process} ({name}) died of {signal}");
+        self.ending.crashed = Some(Crash { thread, what });
     }
 
     /// Ends the recording. Every thread stands behind its last event, or is in a call.

@@ -267,18 +267,20 @@ impl Recorder {
     ) -> Result<(Recorder, Vec<u8>), TracerError> {
         let affinity = process::affinity(0).map_err(TracerError::system("read the CPU affinity"))?;
         let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
-        let header = Header { chaos_seed: options.chaos_seed, ..header(&command, place, core) };
+        let header =
+            Header { chaos_seed: options.chaos_seed, ring: options.ring, ..header(&command, place, core) };
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // The writing thread, which gets this affinity, must not take time from the program.
         process::set_affinity(0, &without_core(&affinity, core))
             .map_err(TracerError::system("keep a core for the program"))?;
+        let lock = RecorderMark::create(&place.path)?;
         let writer = Writer::create(&place.path, &header, options.ring)?;
         let files = FileStore::create(&place.path, place.root.as_deref(), process::data_ranges)?;
         process::pin(0, core).map_err(TracerError::system("pin the recorder to a core"))?;
         let recorder = Recorder {
             processes_max: bounds::processes_max(options.processes_max),
             processes_chosen: options.processes_max.is_some(),
-            lock: Some(RecorderMark::create(&place.path)?),
+            lock: Some(lock),
             ending: Ending::new(options.stop_after),
             chaos: options.chaos_seed.map(Chaos::new),
             attached: false,
@@ -523,7 +525,9 @@ impl Recorder {
         let event = Event { space: task.space, thread: task.id(), time_ns: now, registers, kind };
         self.drained_ns = now;
         self.follow_layout(&event);
-        self.ending.look_at(&event);
+        if let Some(signal) = self.ending.look_at(&event) {
+            self.note_crash(thread, signal);
+        }
         self.writer.event(event)?;
         Ok(())
     }
@@ -662,6 +666,7 @@ fn header(command: &[String], place: &TraceDirectory, core: u32) -> Header {
         started_unix_ns: since_epoch.as_nanos() as u64,
         machine: machine::describe(core),
         chaos_seed: None,
+        ring: None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Starting processes to trace, and small facts about running ones.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use super::{limits, ptrace, seccomp};
 
@@ -283,6 +285,13 @@ pub(crate) fn state(thread: i32) -> Option<u8> {
     let read = File::open(format!("/proc/{thread}/stat")).ok()?.read(&mut stat).ok()?;
     let end_of_name = stat[..read].iter().rposition(|byte| *byte == b')')?;
     stat.get(end_of_name + 2).copied()
+}
+
+/// The program that a process runs (proc(5), `/proc/PID/exe`), also when its file has been removed.
+pub(crate) fn program(process: i32) -> io::Result<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/{process}/exe"))?;
+    let without = path.as_os_str().as_bytes().strip_suffix(b" (deleted)").filter(|_| !path.exists());
+    Ok(without.map_or_else(|| path.clone(), |bytes| PathBuf::from(OsStr::from_bytes(bytes))))
 }
 
 /// The process has a seccomp filter (proc(5), `/proc/PID/status`).

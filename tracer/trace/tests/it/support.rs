@@ -33,6 +33,7 @@ pub(crate) fn header() -> Header {
         started_unix_ns: 1_700_000_000_000_000_000,
         machine: Machine { cpu: "a processor".into(), xcr0: 7, ..Machine::default() },
         chaos_seed: Some(7),
+        ring: None,
     }
 }
 
