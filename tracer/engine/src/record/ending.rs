@@ -90,6 +90,9 @@ fn copies_of(directory: &Path) -> BTreeSet<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_copy(path).is_some()).collect()
 }
 
+/// A server that starts its workers again whenever they crash must not fill the disk.
+const CRASH_COPIES_MAX: u32 = 10;
+
 /// A process that its own fault has ended.
 struct Crash {
     thread: i32,
@@ -104,6 +107,8 @@ pub(super) struct Ending {
     signalled: bool,
     /// A process has crashed since the last copy of the ring was made.
     crashed: Option<Crash>,
+    /// Copies of the ring that crashes have led to.
+    crash_copies: u32,
     /// The trace is closed; what happens now is not recorded.
     pub(super) over: bool,
 }
@@ -115,7 +120,7 @@ impl Ending {
             Some(StopAfter::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
-        Ending { at, on_signal, signalled: false, crashed: None, over: false }
+        Ending { at, on_signal, signalled: false, crashed: None, crash_copies: 0, over: false }
     }
 
     /// It is time to end.
@@ -174,10 +179,16 @@ impl Recorder {
     pub(super) fn save_if_asked(&mut self) -> Result<(), TracerError> {
         let asked = signal::take_save_request();
         // The exit of the thread that crashed belongs to it.
-        let crashed = self.ending.crashed.take_if(|crash| !self.tasks.contains_key(&crash.thread));
+        let mut crashed = self.ending.crashed.take_if(|crash| !self.tasks.contains_key(&crash.thread));
         let ring = self.snapshots.is_ring() && !self.ending.over;
         if !ring || self.tasks.is_empty() {
             return Ok(());
+        }
+        if crashed.is_some() && self.ending.crash_copies == CRASH_COPIES_MAX {
+            self.warn(format!(
+                "more processes died, but only the first {CRASH_COPIES_MAX} times a copy of the ring was made: `vdbg save` makes others"
+            ));
+            crashed = None;
         }
         let because = match &crashed {
             Some(crash) => crash.what.clone(),
@@ -194,6 +205,7 @@ impl Recorder {
         }
         let target = copy_of(&self.directory, self.saved);
         let now = self.now();
+        self.ending.crash_copies += u32::from(crashed.is_some());
         let warning =
             crashed.map(|crash| format!("{}: a copy of the ring is in {}", crash.what, target.display()));
         self.writer.save(target, because, now)?;
