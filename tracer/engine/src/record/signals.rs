@@ -261,7 +261,7 @@ impl Recorder {
         }
         let again = Registers { rip: entry.rip - 2, rax: entry.orig_rax, orig_rax: u64::MAX, ..*entry };
         self.set_registers(thread, &again)?;
-        if let Some(other) = self.to_signal_stop(thread, &info)? {
+        if let Some(other) = self.come_to_signal_stop(thread, &info)? {
             return Ok(other);
         }
         self.deliver(thread, entry, info, SignalPoint::SyscallEntry)
@@ -269,7 +269,7 @@ impl Recorder {
 
     /// Delivers a signal that was kept back to a thread at the exit of a call.
     pub(super) fn deliver_behind_call(&mut self, thread: i32, info: SignalInfo) -> Result<Next, TracerError> {
-        if let Some(other) = self.to_signal_stop(thread, &info)? {
+        if let Some(other) = self.come_to_signal_stop(thread, &info)? {
             return Ok(other);
         }
         let registers = self.registers(thread)?;
@@ -278,7 +278,7 @@ impl Recorder {
 
     /// Takes a thread that is in a stop of a call to a stop in which a signal that was kept back can be delivered. `Some` when
     /// something else came, which has been dealt with.
-    fn to_signal_stop(&mut self, thread: i32, info: &SignalInfo) -> Result<Option<Next>, TracerError> {
+    fn come_to_signal_stop(&mut self, thread: i32, info: &SignalInfo) -> Result<Option<Next>, TracerError> {
         let sent = signal::carrier(thread, info.signal());
         if let Some(other) = self.resume_until(thread, sent, |stop| stop == Wait::Signal(sent))? {
             return Ok(Some(other));
