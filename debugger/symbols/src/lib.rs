@@ -7,6 +7,7 @@
 //! Start at [`Symbols`], the modules of one address space.
 
 mod debug;
+mod dynamic;
 mod expr;
 mod format;
 mod frames;

@@ -186,6 +186,12 @@ impl Type {
         }
     }
 
+    /// A class without data, as empty bases are.
+    pub(crate) fn is_empty_record(&self) -> bool {
+        let Kind::Record(record) = self.kind() else { return false };
+        record.members.iter().all(|member| member.base && member.ty.is_empty_record())
+    }
+
     /// Whether the type comes from a Rust unit.
     pub fn is_rust(&self) -> bool {
         match self {
@@ -314,6 +320,12 @@ impl Described {
             dw::DW_TAG_array_type => self.array(debug, at, die),
             dw::DW_TAG_enumeration_type => Kind::Enum(self.enumeration(debug, at, die)),
             dw::DW_TAG_subroutine_type | dw::DW_TAG_subprogram => Kind::Function,
+            // The offset of a member, or a function with its adjustment (Itanium C++ ABI, 2.3).
+            dw::DW_TAG_ptr_to_member_type => {
+                let function = matches!(self.inner(debug, at, die).kind(), Kind::Function);
+                let size = if function { 16 } else { 8 };
+                Kind::Scalar(Scalar::new("pointer to member", Encoding::Signed, size))
+            }
             _ => Kind::Void,
         })
     }
@@ -526,6 +538,7 @@ fn scalar(debug: &Debug, at: DieAt, die: &Die) -> Scalar {
     };
     let rust = debug.language(at.unit) == Some(dw::DW_LANG_Rust);
     let encoding = match encoding {
+        dw::DW_ATE_signed if name == "wchar_t" => Encoding::Unicode,
         dw::DW_ATE_signed => Encoding::Signed,
         dw::DW_ATE_float => Encoding::Float,
         dw::DW_ATE_boolean => Encoding::Bool,

@@ -187,6 +187,9 @@ impl Context<'_> {
             if let Some(found) = value.field(name, self.memory) {
                 return Ok(found);
             }
+            if let Some(found) = self.dynamic(&value).and_then(|whole| whole.field(name, self.memory)) {
+                return Ok(found);
+            }
             if let Some(missing) = value.absent() {
                 return Err(fail(missing.clone()));
             }

@@ -277,9 +277,7 @@ impl Context<'_> {
                 "get" | "load" | "lock" | "read" | "get_ref",
                 _,
                 Some(Shape::Boxed { value: inner, .. } | Shape::Same(inner)),
-            ) => {
-                return Ok(Some(inner.clone()));
-            }
+            ) if value.ty.is_rust() || name != "get" => return Ok(Some(inner.clone())),
             (_, [_, ..], _) => return Ok(None),
             _ => {}
         }

@@ -375,7 +375,14 @@ impl<'a> Printer<'a> {
 
     fn record(&self, out: &mut String, value: &Value, record: &Record, depth: u32) -> Result<(), Missing> {
         if !record.rust {
-            self.c_record(out, value, record, depth);
+            match self.context.dynamic(value) {
+                Some(whole) => {
+                    out.push_str(&format!("({}) ", whole.type_name()));
+                    let Some(record) = whole.record() else { return Ok(()) };
+                    self.c_record(out, &whole, &record, depth);
+                }
+                None => self.c_record(out, value, record, depth),
+            }
             return Ok(());
         }
         let Some(variants) = &record.variants else {
@@ -423,10 +430,18 @@ impl<'a> Printer<'a> {
 
     fn c_record(&self, out: &mut String, value: &Value, record: &Record, depth: u32) {
         out.push('{');
-        for (index, member) in record.members.iter().enumerate() {
+        let nothing = |member: &&Member| member.base && member.ty.is_empty_record();
+        let shown = record.members.iter().filter(|member| !nothing(member));
+        for (index, member) in shown.enumerate() {
             out.push_str(if index == 0 { "" } else { ", " });
             out.push_str(&member_name(member));
-            self.value(out, &value.member(member, self.context.memory), depth + 1);
+            let part = value.member(member, self.context.memory);
+            match part.record().filter(|base| member.base && !base.rust && depth < self.context.limits.depth)
+            {
+                // A base is a part here, whatever the whole is.
+                Some(base) => self.c_record(out, &part, &base, depth + 1),
+                None => self.value(out, &part, depth + 1),
+            }
             if out.len() > TEXT_MAX {
                 break;
             }

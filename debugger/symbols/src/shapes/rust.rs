@@ -5,7 +5,7 @@ use super::{Shape, first_number, first_pointer, nested, number_in, short, templa
 use crate::location::Missing;
 use crate::memory::Memory;
 use crate::module::ModuleDie;
-use crate::types::{Kind, Record, Type};
+use crate::types::{Encoding, Kind, Record, Type};
 use crate::value::Value;
 use std::sync::Arc;
 
@@ -144,8 +144,8 @@ fn of_core(value: &Value, (path, last): (&str, &str), memory: &dyn Memory) -> Sh
             let Some(inner) = within("v") else { return Ok(None) };
             let number = first_number(&inner, memory, 0);
             if name == "AtomicBool" {
-                let truth = number.map(|number| number.as_u64(memory)).transpose()?;
-                return Ok(truth.map(|truth| Shape::Words((truth != 0).to_string())));
+                let truth = Type::scalar("bool", Encoding::Bool, 1);
+                return same(inner.address.map(|address| Value::at(truth, address)));
             }
             same(number.or_else(|| first_pointer(&inner, memory, 0)))
         }

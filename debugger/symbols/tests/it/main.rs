@@ -5,3 +5,4 @@ mod fuzz;
 mod live;
 mod lookup;
 mod support;
+mod values;
