@@ -11,7 +11,7 @@ use crate::conditions::Conditions;
 use crate::error::CommandError;
 use crate::history::Values;
 use crate::list::Listing;
-use crate::navigation::Mark;
+use crate::navigation::{Mark, Visited};
 use crate::output::{Output, Reply};
 use crate::parse;
 use crate::points::Points;
@@ -62,6 +62,10 @@ pub struct Debugger {
     pub(crate) examined: Examined,
     pub(crate) displays: Vec<(u32, String, String)>,
     pub(crate) source_depth: u32,
+    /// The last table over the whole recording.
+    pub(crate) rows: Vec<crate::surveys::Row>,
+    /// Where the session has been, and how far back in that it is.
+    pub(crate) visited: Visited,
     last_line: String,
 }
 
@@ -85,6 +89,8 @@ impl Debugger {
             examined: Examined::default(),
             displays: Vec::new(),
             source_depth: 0,
+            rows: Vec::new(),
+            visited: Visited::default(),
             last_line: String::new(),
         };
         debugger.moved();
@@ -169,8 +175,10 @@ impl Debugger {
             Repeat::WithoutArguments => word.to_owned(),
             Repeat::Never => String::new(),
         };
+        let before = self.session.position().clone();
         let result = (command.run)(self, format, arguments, reply);
         self.flush_log(reply);
+        self.note_visit(command.name, before);
         result
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Start at [`Debugger::execute`]; [`table`] lists every command. The modules follow the commands: [`breakpoints`] and
 //! [`watch`] set stops, [`motion`] goes to the next one, [`stepping`] and [`backward`] go by source lines, [`report`]
-//! says where the session stands.
+//! says where the session stands, [`surveys`] makes tables over the whole recording.
 
 mod backward;
 mod breakpoints;
@@ -37,6 +37,7 @@ mod report;
 mod settings;
 mod spaces;
 mod stepping;
+mod surveys;
 mod table;
 mod threads;
 mod time;

@@ -18,6 +18,18 @@ pub(crate) struct Mark {
     text: String,
 }
 
+/// Places where the session has been.
+#[derive(Debug, Default)]
+pub(crate) struct Visited {
+    /// Those before this one, the last one last.
+    before: Vec<Position>,
+    /// Those that `back` has left, the next one last.
+    after: Vec<Position>,
+}
+
+/// Places that are remembered.
+const VISITED_MAX: usize = 1000;
+
 const NS_PER_SECOND: f64 = 1e9;
 
 impl Debugger {
@@ -53,7 +65,7 @@ impl Debugger {
         Ok(Flow::Continue)
     }
 
-    /// `goto EVENT|PERCENT%|TIMEs|start|end`.
+    /// `goto EVENT|PERCENT%|TIMEs|start|end|row N`.
     pub(crate) fn goto(
         &mut self,
         _format: &str,
@@ -66,11 +78,15 @@ impl Debugger {
 
     fn position_of(&mut self, text: &str, reply: &mut Reply<'_>) -> Result<Position, CommandError> {
         let (start, end) = (self.session.start(), self.session.end()?);
-        let usage = |what: String| CommandError::Usage { what, usage: "goto EVENT|PERCENT%|TIMEs|start|end" };
+        let usage =
+            |what: String| CommandError::Usage { what, usage: "goto EVENT|PERCENT%|TIMEs|start|end|row N" };
         let event = match text {
             "" => return Err(usage("a place is missing".into())),
             "start" | "begin" => return Ok(start),
             "end" => return Ok(end),
+            text if text.starts_with("row ") || text.starts_with("output ") => {
+                return self.row_position(text.split_once(' ').map_or("", |cut| cut.1).trim());
+            }
             text if text.ends_with('%') => {
                 let percent: f64 = fraction(&text[..text.len() - 1])
                     .ok_or_else(|| usage(format!("\"{text}\" is no percentage")))?;
@@ -148,6 +164,45 @@ impl Debugger {
         }
         self.show_displays(reply)?;
         Ok(Flow::Continue)
+    }
+
+    /// Remembers where a command has led away from.
+    pub(crate) fn note_visit(&mut self, command: &str, before: Position) {
+        if matches!(command, "back" | "forward") || *self.session.position() == before {
+            return;
+        }
+        self.visited.after.clear();
+        self.visited.before.push(before);
+        if self.visited.before.len() > VISITED_MAX {
+            self.visited.before.remove(0);
+        }
+    }
+
+    /// `back [N]` and `forward [N]`: among the places where the session has been.
+    pub(crate) fn revisit(
+        &mut self,
+        back: bool,
+        arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        let count = self.count_argument(arguments)?;
+        let here = self.session.position().clone();
+        let (from, to) = match back {
+            true => (&mut self.visited.before, &mut self.visited.after),
+            false => (&mut self.visited.after, &mut self.visited.before),
+        };
+        let (mut place, mut passed) = (here, 0);
+        while passed < count
+            && let Some(next) = from.pop()
+        {
+            to.push(std::mem::replace(&mut place, next));
+            passed += 1;
+        }
+        if passed == 0 {
+            let which = if back { "before" } else { "after" };
+            return Err(CommandError::Other(format!("there is no place that was visited {which} this one")));
+        }
+        self.travel_to(&place, reply)
     }
 
     /// `checkpoint`: marks the present position.

@@ -35,13 +35,16 @@ impl Debugger {
         Ok(Flow::Continue)
     }
 
-    /// `output[/F] EXPRESSION`: the value alone.
+    /// `output[/F] EXPRESSION`: the value alone; without one, what the program printed.
     pub(crate) fn output(
         &mut self,
         format: &str,
         arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
+        if arguments.is_empty() {
+            return self.printed(reply);
+        }
         let letter = format_letter(format)?;
         let value = self.eval(arguments)?;
         let shown = self.format_value(&value, letter)?;
@@ -96,14 +99,13 @@ impl Debugger {
         self.print(format, arguments, reply)
     }
 
-    /// `Value returned is …`, when the function's type says that it returns something simple.
+    /// `Value returned is …`, right behind the return of a function of that type.
     pub(crate) fn show_returned(
         &mut self,
-        function: &str,
-        _pc: u64,
+        ty: &symbols::Type,
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
-        let Some(value) = self.returned(function)? else { return Ok(()) };
+        let Some(value) = self.returned(ty)? else { return Ok(()) };
         let shown = self.format_value(&value, Format::Natural)?;
         let number = self.values.push(value);
         reply.line(format!("Value returned is ${number} = {shown}"));
@@ -111,19 +113,10 @@ impl Debugger {
         Ok(())
     }
 
-    fn returned(&mut self, function: &str) -> Result<Option<Value>, CommandError> {
+    /// What a function of this type has just returned.
+    pub(crate) fn returned(&mut self, ty: &symbols::Type) -> Result<Option<Value>, CommandError> {
         let frame = self.innermost_frame()?;
-        self.with_context(|context| {
-            let signature = context.type_of(function).ok()?.name();
-            let name = signature.split(" (").next().filter(|name| *name != "void" && *name != "()")?;
-            let ty = context.type_of(name).ok()?;
-            let is_float = matches!(name, "float" | "double" | "f32" | "f64");
-            let raw =
-                if is_float { frame.registers.by_name("xmm0")? } else { frame.registers.by_name("rax")? };
-            let size = usize::try_from(ty.size()).ok().filter(|size| (1..=8).contains(size))?;
-            let bytes = raw.to_le_bytes().get(..size)?.to_vec();
-            Some(Value::in_register(ty, bytes))
-        })
+        self.with_context(|context| context.returned(ty, &frame.registers))
     }
 
     /// `display[/F] [EXPRESSION]`.

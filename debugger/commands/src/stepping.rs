@@ -233,7 +233,7 @@ impl Debugger {
     }
 
     /// The place where a frame's caller goes on.
-    fn caller_of(&mut self, frame: &Frame) -> Result<Internal, CommandError> {
+    pub(crate) fn caller_of(&mut self, frame: &Frame) -> Result<Internal, CommandError> {
         let thread = self.thread()?;
         let physical = |other: &Frame| other.cfa != frame.cfa || other.pc != frame.pc;
         // Inlined frames share their physical frame; the caller is the first of another one.
@@ -281,13 +281,13 @@ impl Debugger {
         let stop = self.caller_of(&frame)?;
         let text = self.frame_text(frame.level)?;
         reply.line(format!("Run till exit from #{:<2} {text}", frame.level));
-        let name = frame.location.function.clone();
+        let ty = self.with_frame(frame.level, |context| context.return_type())?;
         let before = self.before();
         let halt = self.go(Direction::Forward, Mode::Run, &[stop])?;
         let returned = matches!(halt, Halt::Internal(_));
         self.report(&halt, Direction::Forward, &before, reply)?;
-        if let (true, Some(name)) = (returned, name) {
-            self.show_returned(&name, frame.lookup_pc, reply)?;
+        if let (true, Some(ty)) = (returned, ty) {
+            self.show_returned(&ty, reply)?;
         }
         Ok(Flow::Continue)
     }

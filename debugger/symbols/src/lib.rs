@@ -6,6 +6,7 @@
 //!
 //! Start at [`Symbols`], the modules of one address space.
 
+mod abi;
 mod debug;
 mod dynamic;
 mod expr;

@@ -11,9 +11,10 @@ use crate::progress::Progress;
 use crate::record::exit_code;
 
 pub(crate) fn run(mut session: Session) -> anyhow::Result<ExitCode> {
-    session.reproduce_output(Box::new(|bytes, to_error| {
+    session.reproduce_output(Box::new(|written| {
         // Nothing can be done about a reader that has gone; the verification goes on.
-        let _ = if to_error { std::io::stderr().write_all(bytes) } else { write_out(bytes) };
+        let bytes = &written.bytes;
+        let _ = if written.error { std::io::stderr().write_all(bytes) } else { write_out(bytes) };
     }));
     let progress = Progress::begin(session.interrupt(), session.trace().len());
     let result = session.resume(Direction::Forward, Mode::Run, &Stops::default(), &mut NoJudge);

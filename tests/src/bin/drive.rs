@@ -89,9 +89,9 @@ fn attach(directory: &Path, process: i32, milliseconds: u64) -> Result<()> {
 fn replay(directory: &Path, out: &Path, err: &Path) -> Result<()> {
     let mut session = open(directory, SnapshotUse::Verify)?;
     let (mut out, mut err) = (File::create(out)?, File::create(err)?);
-    session.reproduce_output(Box::new(move |bytes, is_error| {
-        let file = if is_error { &mut err } else { &mut out };
-        file.write_all(bytes).expect("the output can be written");
+    session.reproduce_output(Box::new(move |written| {
+        let file = if written.error { &mut err } else { &mut out };
+        file.write_all(&written.bytes).expect("the output can be written");
     }));
     to_the_end(&mut session)
 }

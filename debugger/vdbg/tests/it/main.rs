@@ -6,5 +6,6 @@ mod divergence;
 mod ongoing;
 mod packing;
 mod support;
+mod surveys;
 mod terminal;
 mod transcripts;

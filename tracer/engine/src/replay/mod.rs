@@ -3,7 +3,7 @@
 //! [`Session`] is the face; below it, [`world`] holds the processes, [`run`] runs a thread to its next stop, [`apply`]
 //! applies an event, [`calls`] serves runs of calls inside the process, [`point`] finds forced points, [`planted`]
 //! evaluates conditions inside the process, [`landmark`] makes and finds places in the midst of an interval, [`interval`] and
-//! [`legs`] go through one, [`snapshot`] begins at a snapshot of the trace, [`travel`]
+//! [`legs`] go through one, [`snapshot`] begins at a snapshot of the trace, [`output`] passes on what the program prints, [`travel`]
 //! goes forward, [`reverse`] goes back, [`skip`] makes going back to a write quick.
 
 mod apply;
@@ -16,6 +16,7 @@ mod guard;
 mod interval;
 mod landmark;
 mod legs;
+mod output;
 mod planted;
 mod point;
 mod position;
@@ -30,9 +31,10 @@ mod withheld;
 mod world;
 
 pub use divergence::Divergence;
+pub use output::{OutputSink, Written};
 pub use patch::{Operation, Predicate, RegisterNumber, Relation, Size, Term, Width};
 pub use position::{Landmark, Leg, Position};
-pub use session::{OpenOptions, OutputSink, Session, ThreadInfo};
+pub use session::{OpenOptions, Session, ThreadInfo};
 pub use snapshot::SnapshotUse;
 pub use travel::{Breakpoint, Direction, Hit, Judge, Mode, NoJudge, Stop, Stops, Verdict, Watchpoint};
 

@@ -6,10 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trace::{Effect, Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
+use trace::{Event, EventKind, Mapping, Reader, Registers, SpaceId, ThreadId};
 
 use super::Interrupt;
 use super::divergence::Divergence;
+use super::output::OutputSink;
 use super::point::Search;
 use super::position::{Landmark, Position};
 use super::run::Extent;
@@ -78,9 +79,6 @@ pub(crate) enum Purpose {
     /// For a search and what follows it.
     Near,
 }
-
-/// Takes what the program writes; true for its standard error.
-pub type OutputSink = Box<dyn FnMut(&[u8], bool)>;
 
 /// A recording opened for replay, at some position of it.
 ///
@@ -185,11 +183,6 @@ impl Session {
     /// How to ask for a stop while the session works.
     pub fn interrupt(&self) -> Interrupt {
         self.interrupt.clone()
-    }
-
-    /// Sends what the program writes to its standard output (and, with `true`, error) to `sink` from now on.
-    pub fn reproduce_output(&mut self, sink: OutputSink) {
-        self.output = Some(sink);
     }
 
     /// Where the session is.
@@ -335,23 +328,6 @@ impl Session {
         Ok(())
     }
 
-    /// Passes on what the program writes. Only first-time forward replay has a sink.
-    fn reproduce(&mut self, event: &Event) -> Result<(), TracerError> {
-        let (EventKind::Syscall { result, effect: Effect::Output { error }, .. }
-        | EventKind::SyscallExit { result, effect: Effect::Output { error }, .. }) = &event.kind
-        else {
-            return Ok(());
-        };
-        if self.at.event < self.reproduced {
-            return Ok(());
-        }
-        self.reproduced = self.at.event + 1;
-        let Some(sink) = self.output.as_mut() else { return Ok(()) };
-        let bytes = written_bytes(&self.world, event, *result as u64)?;
-        sink(&bytes, *error);
-        Ok(())
-    }
-
     /// How long replay goes on between two checkpoints.
     pub(crate) fn checkpoint_spacing(&self) -> Duration {
         let usual = || CHECKPOINT_SPACING.max(self.checkpoint_cost * CHECKPOINT_COST_FACTOR);
@@ -484,31 +460,4 @@ impl Session {
     pub(crate) fn step_thread(&mut self, thread: ThreadId) -> Result<super::run::Ran, TracerError> {
         self.world.run(thread, Extent::OneInstruction, &[], None, &Interrupt::default())
     }
-}
-
-/// What a write-like call wrote, from the program's memory.
-fn written_bytes(world: &World, event: &Event, len: u64) -> Result<Vec<u8>, TracerError> {
-    /// No single call can write more (write(2), NOTES).
-    const WRITE_BYTES_MAX: u64 = 0x7fff_f000;
-    let [_, address, count, ..] = event.registers.arguments();
-    let len = len.min(WRITE_BYTES_MAX);
-    let memory = world.memory_of(event.thread)?;
-    let mut bytes = Vec::new();
-    let mut take = |address: u64, len: u64| -> Result<(), TracerError> {
-        let start = bytes.len();
-        bytes.resize(start + len as usize, 0);
-        memory.read(address, &mut bytes[start..]).map_err(|_| TracerError::Unmapped(address))
-    };
-    if event.registers.orig_rax as i64 != libc::SYS_writev {
-        take(address, len)?;
-        return Ok(bytes);
-    }
-    let mut left = len;
-    for index in 0..count.min(libc::UIO_MAXIOV as u64) {
-        let base = memory.word(address + 16 * index).map_err(|_| TracerError::Unmapped(address))?;
-        let size = memory.word(address + 16 * index + 8).map_err(|_| TracerError::Unmapped(address))?;
-        take(base, size.min(left))?;
-        left -= size.min(left);
-    }
-    Ok(bytes)
 }
