@@ -57,7 +57,7 @@ impl Debugger {
         self.with_context(|context| context.format(value, format))
     }
 
-    /// `whatis EXPRESSION` and `ptype`.
+    /// `whatis EXPRESSION`.
     pub(crate) fn whatis(
         &mut self,
         _format: &str,
@@ -69,6 +69,29 @@ impl Debugger {
         let ty = ty.map_err(|error| CommandError::expression(&text, error))?;
         reply.line(format!("type = {}", ty.name()));
         reply.set("type", ty.name());
+        Ok(Flow::Continue)
+    }
+
+    /// `ptype[/o] EXPRESSION`: the type with its members.
+    pub(crate) fn ptype(
+        &mut self,
+        format: &str,
+        arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        if !matches!(format, "" | "o") {
+            return Err(CommandError::Other(format!(
+                "there is no ptype/{format}; /o shows offsets and sizes"
+            )));
+        }
+        let text = self.values.expand(arguments).map_err(CommandError::Other)?;
+        let ty = self.with_context(|context| context.type_of(&text))?;
+        let ty = ty.map_err(|error| CommandError::expression(&text, error))?;
+        let description = ty.description(format == "o");
+        reply.line(format!("type = {description}"));
+        reply.set("type", ty.name());
+        reply.set("description", description);
+        reply.set("size", ty.size());
         Ok(Flow::Continue)
     }
 

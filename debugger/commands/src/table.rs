@@ -211,7 +211,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     command!("data", "undisplay" [], None, Never, "undisplay [N…]", "Show it no more.", "",
         |debugger, _, arguments, _| debugger.undisplay(arguments)),
     command!("data", "whatis" [], Expression, Same, "whatis EXPRESSION", "Show the type of a value.", "", Debugger::whatis),
-    command!("data", "ptype" ["pt"], Expression, Same, "ptype EXPRESSION", "Show the type of a value.", "", Debugger::whatis),
+    command!("data", "ptype" ["pt"], Expression, Same, "ptype[/o] EXPRESSION|TYPE", "Show a type with its members.",
+        "With /o, where each member lies in it, and its size, in bytes.", Debugger::ptype),
     command!("data", "info" ["i", "inf"], Info, Same, "info WHAT", "Show things about the program; `help info` lists them.", "", Debugger::info),
 
     command!("source", "list" ["l"], Place, WithoutArguments, "list [PLACE | FIRST,LAST | -]", "Show source lines.",

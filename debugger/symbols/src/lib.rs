@@ -8,6 +8,7 @@
 
 mod abi;
 mod debug;
+mod describe;
 mod dynamic;
 mod expr;
 mod format;

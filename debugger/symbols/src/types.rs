@@ -186,6 +186,28 @@ impl Type {
         }
     }
 
+    /// The type behind typedefs and qualifiers, when it is described.
+    pub(crate) fn stripped(&self) -> Option<Type> {
+        let Self::Described(Described(own)) = self else { return None };
+        let debug = own.module.debug()?;
+        let mut at = own.at;
+        for _ in 0..LINKS_MAX {
+            let die = debug.die(at)?;
+            let named = matches!(
+                die.tag(),
+                dw::DW_TAG_typedef
+                    | dw::DW_TAG_const_type
+                    | dw::DW_TAG_volatile_type
+                    | dw::DW_TAG_atomic_type
+            );
+            match debug.linked(at, &die, dw::DW_AT_type).filter(|_| named) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        Some(Self::described(ModuleDie { module: Arc::clone(&own.module), at }))
+    }
+
     /// A class without data, as empty bases are.
     pub(crate) fn is_empty_record(&self) -> bool {
         let Kind::Record(record) = self.kind() else { return false };

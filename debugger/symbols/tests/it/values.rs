@@ -122,6 +122,14 @@ fn rust_library_types() {
         ],
     );
     let frame = stopped.frame("values::main");
+    let described =
+        |text| symbols::Context::new(&stopped.symbols, &stopped, Some(&frame)).type_of(text).unwrap();
+    assert_eq!(
+        described("messages[0]").description(false),
+        "enum values::Message {\n    Quit,\n    Move {\n        x: i32,\n        y: i32,\n    },\n    Write(alloc::string::String),\n    Many(u8, u16),\n}"
+    );
+    assert_eq!(described("pair").description(false), "struct values::Pair (u8, char)");
+    assert_eq!(described("reference").description(false), "&(i32, &str, f32)");
     let shown = |text| stopped.print(&frame, text);
     assert!(shown("a").contains("<cycle: 0x"), "{}", shown("a"));
     assert!(shown("big").starts_with("BTreeMap(len: 40) = {0: \"v0\", 1: \"v1\", "), "{}", shown("big"));
@@ -193,6 +201,20 @@ fn cpp_library_types() {
             ],
         );
         let frame = stopped.frame("main");
+        let described = |text| {
+            let context = symbols::Context::new(&stopped.symbols, &stopped, Some(&frame));
+            context.type_of(text).unwrap().description(true)
+        };
+        assert_eq!(
+            described("flags"),
+            "struct Flags {\n\
+             /*     0:0 |     3 bits */ unsigned int low : 3;\n\
+             /*     0:3 |     5 bits */ int high : 5;\n\
+             /*     4   |     4 */      Either either;\n\
+             /*     8   |     0 */      int tail[];\n\
+             /* total size: 8 bytes */\n}"
+        );
+        assert!(described("plain").ends_with("} *"), "{}", described("plain"));
         let shown = |text| stopped.print(&frame, text);
         // Objects are shown as what they are, whatever they are pointed to as.
         assert!(shown("beast").starts_with("std::unique_ptr((Dog) {<Animal> = {_vptr"), "{}", shown("beast"));
