@@ -14,7 +14,70 @@ use crate::places::resolve;
 use crate::points::{Kind, Place, Point};
 use crate::printf::Template;
 
+/// The body of `commands` while it is being typed.
+#[derive(Debug)]
+pub(crate) struct TypedCommands {
+    ids: Vec<u32>,
+    lines: Vec<String>,
+}
+
 impl Debugger {
+    /// `commands [N…]`: the lines that follow, up to `end`, are run when a breakpoint stops.
+    pub(crate) fn commands(&mut self, arguments: &str) -> Result<Flow, CommandError> {
+        let mut ids = parse::numbers(arguments).map_err(CommandError::Other)?;
+        if ids.is_empty() {
+            let last = self.points.all.last().map(|point| point.id);
+            ids.extend(last);
+        }
+        if let Some(missing) = ids.iter().find(|id| self.points.get(**id).is_none()) {
+            return Err(no_point(*missing));
+        }
+        if ids.is_empty() {
+            return Err(CommandError::other("there is no breakpoint yet"));
+        }
+        self.typed = Some(TypedCommands { ids, lines: Vec::new() });
+        Ok(Flow::Continue)
+    }
+
+    /// Takes a line of the body of `commands`.
+    pub(crate) fn take_typed(&mut self, line: &str) {
+        let Some(typed) = &mut self.typed else { return };
+        if line != "end" {
+            typed.lines.extend((!line.is_empty()).then(|| line.to_owned()));
+            return;
+        }
+        let TypedCommands { ids, lines } =
+            self.typed.take().unwrap_or(TypedCommands { ids: vec![], lines: vec![] });
+        for id in ids {
+            if let Some(point) = self.points.get_mut(id) {
+                point.commands.clone_from(&lines);
+            }
+        }
+    }
+
+    /// `rbreak REGEX`: breakpoints at all functions whose names match.
+    pub(crate) fn rbreak(&mut self, arguments: &str, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
+        /// More than this is hardly meant.
+        const FUNCTIONS_MAX: usize = 1000;
+        let wanted = pattern(arguments)?;
+        let names = self.symbols()?.function_names(&|name| wanted.is_match(name), FUNCTIONS_MAX + 1);
+        if names.is_empty() {
+            return Err(CommandError::Other(format!("no function's name matches {arguments}")));
+        }
+        if names.len() > FUNCTIONS_MAX {
+            return Err(CommandError::Other(format!(
+                "more than {FUNCTIONS_MAX} functions match {arguments}: say more of the name"
+            )));
+        }
+        for name in names {
+            // Some have no code of their own.
+            if let Err(error) = self.add_break(false, &name, None, reply) {
+                reply.line(format!("{name}: {error}"));
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
     /// `break [PLACE] [thread N] [if CONDITION]`.
     pub(crate) fn break_(
         &mut self,
@@ -189,7 +252,7 @@ impl Debugger {
             Kind::Break { places: own, .. } => {
                 own.values().flatten().any(|own| places.iter().any(|place| place.address == own.address))
             }
-            Kind::Watch(_) => false,
+            Kind::Watch(_) | Kind::Catch(_) => false,
         };
         let gone: Vec<u32> = self.points.all.iter().filter(|point| at(point)).map(|point| point.id).collect();
         if gone.is_empty() {
@@ -320,6 +383,7 @@ impl Debugger {
         let head = format!("{:<7} {:<14} {disposition:<4} {enabled:<3}", point.id, point.type_name());
         match &point.kind {
             Kind::Watch(watched) => reply.line(format!("{head} {:<18} {}", "", watched.expression)),
+            Kind::Catch(catch) => reply.line(format!("{head} {:<18} {}", "", catch.title())),
             Kind::Break { places, .. } => {
                 let all: Vec<&Place> = places.values().flatten().collect();
                 match all.as_slice() {
@@ -347,6 +411,7 @@ impl Debugger {
         if let Some(thread) = point.thread {
             reply.line(format!("\tstop only in {}", self.thread_title(thread)));
         }
+        point.commands.iter().for_each(|line| reply.line(format!("\t{line}")));
         match point.hits {
             0 => {}
             1 => reply.line("\tbreakpoint already hit 1 time"),
@@ -364,6 +429,12 @@ impl Debugger {
             _ => format!("<{name}>"),
         }
     }
+}
+
+/// A regular expression as users write it.
+pub(crate) fn pattern(text: &str) -> Result<regex::Regex, CommandError> {
+    let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    built.map_err(|error| CommandError::Other(format!("\"{text}\" is no regular expression: {error}")))
 }
 
 fn no_point(id: u32) -> CommandError {
@@ -401,6 +472,7 @@ fn point_json(point: &Point) -> Json {
         Kind::Break { places, .. } => {
             json["places"] = places.values().flatten().map(place_json).collect::<Vec<_>>().into();
         }
+        Kind::Catch(catch) => json["catch"] = catch.title().into(),
         Kind::Watch(watched) => {
             json["address"] = format!("{:#x}", watched.address).into();
             json["bytes"] = watched.len.into();

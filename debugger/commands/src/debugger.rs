@@ -1,5 +1,6 @@
 //! The debugger: a session, what the user has set, and what is selected.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -7,6 +8,7 @@ use symbols::{Context, Frame, Sources, Symbols, Value};
 use trace::ThreadId;
 use tracer::{Interrupt, Position, Session};
 
+use crate::breakpoints::TypedCommands;
 use crate::conditions::Conditions;
 use crate::error::CommandError;
 use crate::history::Values;
@@ -66,6 +68,11 @@ pub struct Debugger {
     pub(crate) rows: Vec<crate::surveys::Row>,
     /// Where the session has been, and how far back in that it is.
     pub(crate) visited: Visited,
+    /// The body of `commands` that is being typed.
+    pub(crate) typed: Option<TypedCommands>,
+    /// Commands of the point that was stopped at, which are run next.
+    pub(crate) due: VecDeque<String>,
+    runs_due: bool,
     last_line: String,
 }
 
@@ -91,6 +98,9 @@ impl Debugger {
             source_depth: 0,
             rows: Vec::new(),
             visited: Visited::default(),
+            typed: None,
+            due: VecDeque::new(),
+            runs_due: false,
             last_line: String::new(),
         };
         debugger.moved();
@@ -165,6 +175,10 @@ impl Debugger {
         if line.starts_with('#') {
             return Ok(Flow::Continue);
         }
+        if self.typed.is_some() {
+            self.take_typed(line);
+            return Ok(Flow::Continue);
+        }
         let line = if line.is_empty() { std::mem::take(&mut self.last_line) } else { line.to_owned() };
         if line.is_empty() {
             return Ok(Flow::Continue);
@@ -179,7 +193,34 @@ impl Debugger {
         let result = (command.run)(self, format, arguments, reply);
         self.flush_log(reply);
         self.note_visit(command.name, before);
+        match result? {
+            Flow::Quit => Ok(Flow::Quit),
+            Flow::Continue => self.run_due(reply),
+        }
+    }
+
+    /// Runs the commands of the points that were stopped at. They may go on to another stop, whose commands follow.
+    fn run_due(&mut self, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
+        if self.runs_due {
+            return Ok(Flow::Continue);
+        }
+        self.runs_due = true;
+        let mut result = Ok(Flow::Continue);
+        while let Some(line) = self.due.pop_front()
+            && matches!(result, Ok(Flow::Continue))
+            && !self.session.interrupt().is_requested()
+        {
+            result = self.run_line(&line, reply);
+        }
+        self.due.clear();
+        self.runs_due = false;
+        self.last_line.clear();
         result
+    }
+
+    /// Whether the lines that come next belong to a command that has begun.
+    pub fn awaits_lines(&self) -> bool {
+        self.typed.is_some()
     }
 
     /// Runs the lines of a command file.

@@ -122,8 +122,12 @@ impl Debugger {
                 self.show_locals_of(level, "        ", reply)?;
             }
         }
-        if end < known {
-            reply.line(format!("(More frames: {} in all; `bt {known}` shows them)", known));
+        match end < known {
+            true if self.focus.complete => {
+                reply.line(format!("(More frames: {known} in all; `bt {known}` shows them)"));
+            }
+            true => reply.line("(More frames follow; `bt` shows them)"),
+            false => {}
         }
         reply.set("frames", list);
         Ok(Flow::Continue)

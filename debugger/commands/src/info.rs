@@ -12,6 +12,14 @@ use crate::table;
 /// Events shown without being asked for more.
 const EVENTS_SHOWN: u64 = 10;
 
+/// What `info` lists the names of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named {
+    Functions,
+    Variables,
+    Types,
+}
+
 impl Debugger {
     /// `info WHAT`.
     pub(crate) fn info(
@@ -181,6 +189,36 @@ impl Debugger {
         }
         files.iter().for_each(|file| reply.line(file.as_ref()));
         reply.set("files", files.iter().map(|file| file.as_ref()).collect::<Vec<_>>());
+        Ok(Flow::Continue)
+    }
+
+    /// `info functions|variables|types [REGEX]`.
+    pub(crate) fn info_names(
+        &mut self,
+        what: Named,
+        arguments: &str,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, CommandError> {
+        /// Names that are listed.
+        const NAMES_MAX: usize = 5000;
+        let wanted = crate::breakpoints::pattern(arguments)?;
+        let matches = |name: &str| wanted.is_match(name);
+        let symbols = self.symbols()?;
+        let mut names = match what {
+            Named::Functions => symbols.function_names(&matches, NAMES_MAX + 1),
+            Named::Variables => symbols.variable_names(&matches, NAMES_MAX + 1),
+            Named::Types => symbols.type_names(&matches, NAMES_MAX + 1),
+        };
+        let more = names.len() > NAMES_MAX;
+        names.truncate(NAMES_MAX);
+        if names.is_empty() {
+            reply.line("No names with debug information match.");
+        }
+        names.iter().for_each(|name| reply.line(name));
+        if more {
+            reply.line(format!("There are more than {NAMES_MAX}: say more of the name."));
+        }
+        reply.set("names", names);
         Ok(Flow::Continue)
     }
 

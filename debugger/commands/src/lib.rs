@@ -5,11 +5,12 @@
 //! happened.
 //!
 //! Start at [`Debugger::execute`]; [`table`] lists every command. The modules follow the commands: [`breakpoints`] and
-//! [`watch`] set stops, [`motion`] goes to the next one, [`stepping`] and [`backward`] go by source lines, [`report`]
+//! [`watch`] set stops, [`catches`] those at events, [`motion`] goes to the next one, [`stepping`] and [`backward`] go by source lines, [`report`]
 //! says where the session stands, [`surveys`] makes tables over the whole recording.
 
 mod backward;
 mod breakpoints;
+mod catches;
 mod complete;
 mod conditions;
 mod debugger;

@@ -17,6 +17,8 @@ pub(crate) enum Halt {
     Hit { hit: Hit, ids: Vec<u32> },
     /// A stop of the engine's own.
     Internal(usize),
+    /// Catchpoints, behind an event.
+    Caught { event: u64, ids: Vec<u32> },
     /// A signal.
     Signal { signal: i32, fatal: bool },
     /// A step is done.
@@ -37,6 +39,7 @@ impl Halt {
         match self {
             Self::Hit { hit, .. } if hit.change.is_some() => "watchpoint-trigger",
             Self::Hit { .. } => "breakpoint-hit",
+            Self::Caught { .. } => "catchpoint-hit",
             Self::Internal(_) => "location-reached",
             Self::Signal { .. } => "signal-received",
             Self::Step => "end-stepping-range",
@@ -65,7 +68,29 @@ impl Debugger {
     ) -> Result<Halt, CommandError> {
         self.find_places();
         loop {
-            let (stop, judged) = self.resume_once(direction, mode, internals)?;
+            let caught = if mode == Mode::Run { self.next_caught(direction)? } else { None };
+            let until = caught.as_ref().map(|(event, _)| event + 1);
+            let alone = internals.is_empty() && !self.points.has_others_than_catches();
+            let (stop, judged) = match until.filter(|_| alone && direction == Direction::Backward) {
+                Some(until) => {
+                    let stop = self.session.goto(&tracer::Position::at_event(until))?;
+                    (stop, Judged { failure: None, wanted: Vec::new(), interrupted: false })
+                }
+                None => self.resume_once(direction, mode, internals, until)?,
+            };
+            if let Some(caught) = caught.filter(|caught| self.comes_first(caught.0, &stop, direction)) {
+                if direction == Direction::Backward {
+                    self.session.goto(&tracer::Position::at_event(caught.0 + 1))?;
+                }
+                match self.caught(caught)? {
+                    Some(halt) => {
+                        self.moved();
+                        self.find_places();
+                        return Ok(halt);
+                    }
+                    None => continue,
+                }
+            }
             if let Some(halt) = self.halt_of(stop, judged, direction) {
                 self.moved();
                 self.find_places();
@@ -79,8 +104,10 @@ impl Debugger {
         direction: Direction,
         mode: Mode,
         internals: &[Internal],
+        until: Option<u64>,
     ) -> Result<(Stop, Judged), CommandError> {
         let mut stops = self.points.stops();
+        stops.until = until.filter(|_| direction == Direction::Forward);
         stops.breakpoints.extend(internals.iter().enumerate().map(|(index, internal)| tracer::Breakpoint {
             id: INTERNAL + index as u32,
             address: internal.address,
@@ -117,6 +144,19 @@ impl Debugger {
         }
     }
 
+    /// Whether what was caught comes before the stop that was found. Forwards the session has stopped there; backwards it has
+    /// gone past.
+    fn comes_first(&self, event: u64, stop: &Stop, direction: Direction) -> bool {
+        let here = self.session.position();
+        match direction {
+            Direction::Forward => *stop == Stop::Arrived,
+            Direction::Backward => {
+                let there = *here == tracer::Position::at_event(event + 1);
+                *stop != Stop::Interrupted && (here.event <= event || there)
+            }
+        }
+    }
+
     /// `None`: nothing to stop for.
     fn halt_of(&mut self, stop: Stop, judged: Judged, direction: Direction) -> Option<Halt> {
         Some(match stop {
@@ -147,7 +187,7 @@ impl Debugger {
         }
         let mut ids: Vec<u32> = judged.wanted.iter().copied().filter(|id| *id < INTERNAL).collect();
         if direction == Direction::Backward {
-            ids.retain(|id| self.count_backward(*id) && !self.log(*id));
+            ids.retain(|id| self.count_hit(*id) && !self.log(*id));
             if self.logged.len() > LOG_BYTES_MAX {
                 return Some(Halt::Interrupted);
             }
@@ -160,7 +200,8 @@ impl Debugger {
         }
     }
 
-    fn count_backward(&mut self, id: u32) -> bool {
+    /// Counts a hit that the judge has not; false when it is to be passed.
+    pub(crate) fn count_hit(&mut self, id: u32) -> bool {
         let Some(point) = self.points.get_mut(id) else { return false };
         point.hits += 1;
         if point.ignore > 0 {

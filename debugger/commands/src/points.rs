@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use symbols::Type;
 use trace::ThreadId;
 
+use crate::catches::Catch;
 use crate::linespec::Linespec;
 use crate::printf::Template;
 
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
         places: BTreeMap<u64, Vec<Place>>,
     },
     Watch(Watched),
+    /// Events of the recording.
+    Catch(Catch),
 }
 
 /// What a watchpoint watches.
@@ -72,6 +75,8 @@ pub(crate) struct Point {
     pub(crate) thread: Option<ThreadId>,
     /// It prints this and does not stop.
     pub(crate) template: Option<Template>,
+    /// Commands that are run when it stops.
+    pub(crate) commands: Vec<String>,
 }
 
 impl Point {
@@ -81,6 +86,7 @@ impl Point {
             Kind::Break { .. } if self.template.is_some() => "dprintf",
             Kind::Break { .. } => "breakpoint",
             Kind::Watch(watched) => watched.name(),
+            Kind::Catch(_) => "catchpoint",
         }
     }
 }
@@ -128,6 +134,7 @@ impl Points {
             hits: 0,
             thread: None,
             template: None,
+            commands: Vec::new(),
         });
         &mut self.all[index]
     }
@@ -178,6 +185,7 @@ impl Points {
                     };
                     stops.breakpoints.extend(places.iter().flat_map(of_image));
                 }
+                Kind::Catch(_) => {}
                 Kind::Watch(watched) => stops.watchpoints.push(tracer::Watchpoint {
                     id: point.id,
                     address: watched.address,

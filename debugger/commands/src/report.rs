@@ -1,5 +1,7 @@
 //! Saying where the session stands and why, in gdb's words.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value as Json, json};
 use symbols::{Context, Format, Frame, Value};
 use trace::{EventKind, Outcome, ThreadId};
@@ -35,12 +37,43 @@ impl Debugger {
         before: &Before,
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
+        self.due = self.commands_of(halt);
+        if self.due.front().is_some_and(|first| first == "silent") {
+            self.due.pop_front();
+            let mut ignored = String::new();
+            let mut hidden = Reply::new(&mut ignored);
+            self.say_stop(halt, direction, before, &mut hidden)?;
+            reply.data.append(&mut hidden.data);
+            return Ok(());
+        }
+        self.say_stop(halt, direction, before, reply)
+    }
+
+    /// The commands of the points that were stopped at.
+    fn commands_of(&self, halt: &Halt) -> VecDeque<String> {
+        let (Halt::Hit { ids, .. } | Halt::Caught { ids, .. }) = halt else { return VecDeque::new() };
+        let points = ids.iter().filter_map(|id| self.points.get(*id));
+        points.flat_map(|point| point.commands.iter().cloned()).collect()
+    }
+
+    fn say_stop(
+        &mut self,
+        halt: &Halt,
+        direction: Direction,
+        before: &Before,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
         reply.set("stop", json!({ "reason": halt.reason() }));
         self.flush_log(reply);
         let guilty = self.go_to_the_write(halt, direction)?;
         self.say_thread(before, reply);
         let whole = match halt {
             Halt::Hit { hit, ids } => self.say_hit(hit, ids, reply)?,
+            Halt::Caught { event, ids } => {
+                let what = self.caught_text(*event)?;
+                ids.iter().for_each(|id| reply.text(format!("\nCatchpoint {id} ({what}), ")));
+                true
+            }
             Halt::Signal { signal, fatal } => {
                 say_signal(*signal, *fatal, reply);
                 true
@@ -137,6 +170,7 @@ impl Debugger {
                     reply.text(format!("\n{name} {id}, "));
                 }
                 Kind::Watch(watched) => self.say_watch(*id, watched, hit, reply)?,
+                Kind::Catch(_) => {}
             }
         }
         Ok(true)
@@ -244,7 +278,7 @@ impl Debugger {
     fn stop_json(&mut self, halt: &Halt, reply: &mut Reply<'_>) {
         let mut stop = json!({ "reason": halt.reason() });
         match halt {
-            Halt::Hit { ids, .. } => stop["numbers"] = json!(ids),
+            Halt::Hit { ids, .. } | Halt::Caught { ids, .. } => stop["numbers"] = json!(ids),
             Halt::Signal { signal, fatal } => {
                 stop["signal"] = json!(syscalls::signal_name(*signal as u32));
                 stop["fatal"] = json!(fatal);
@@ -264,7 +298,7 @@ impl Debugger {
 
     /// A temporary breakpoint has done its work.
     fn drop_temporary(&mut self, halt: &Halt) {
-        let Halt::Hit { ids, .. } = halt else { return };
+        let (Halt::Hit { ids, .. } | Halt::Caught { ids, .. }) = halt else { return };
         self.points.all.retain(|point| !(point.temporary && ids.contains(&point.id)));
     }
 }

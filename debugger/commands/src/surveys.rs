@@ -251,7 +251,7 @@ impl Debugger {
                 }
                 Halt::Interrupted => return Ok(End::Interrupted),
                 Halt::End | Halt::Start => return Ok(End::Whole),
-                Halt::Signal { .. } | Halt::Step => {}
+                Halt::Signal { .. } | Halt::Step | Halt::Caught { .. } => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::debugger::{Debugger, Flow};
 use crate::error::CommandError;
+use crate::info::Named;
 use crate::output::Reply;
 use crate::stepping::Stepping;
 use crate::watch::Watching;
@@ -169,6 +170,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         |debugger, _, arguments, reply| debugger.watch(Watching::Reads, arguments, reply)),
     command!("stops", "awatch" ["aw"], Expression, Never, "awatch [-l] EXPRESSION", "Stop when a value is read or changes.", "",
         |debugger, _, arguments, reply| debugger.watch(Watching::Both, arguments, reply)),
+    command!("stops", "commands" [], None, Never, "commands [N…]", "Run commands when a breakpoint stops.",
+        "The lines that follow, up to `end`, are run each time; without a number, for the last breakpoint. If the first is `silent`, the stop is not reported.",
+        |debugger, _, arguments, _| debugger.commands(arguments)),
+    command!("stops", "rbreak" [], None, Never, "rbreak REGEX", "Set a breakpoint at every function whose name matches.", "",
+        |debugger, _, arguments, reply| debugger.rbreak(arguments, reply)),
+    command!("stops", "catch" [], None, Never, "catch syscall [NAME…] | signal NAME… | fork | exec | throw | catch | panic", "Stop at what happens.",
+        "Behind system calls, new processes and programs; at signals; where C++ throws or catches, and where Rust panics.",
+        |debugger, _, arguments, reply| debugger.catch(arguments, reply)),
     command!("stops", "delete" ["d"], None, Never, "delete [N…] | delete checkpoint N | delete display N", "Remove breakpoints, all without a number.", "",
         |debugger, _, arguments, _| debugger.delete(arguments)),
     command!("stops", "clear" [], Place, Never, "clear PLACE", "Remove the breakpoints at a place.", "",
@@ -250,6 +259,12 @@ pub(crate) const INFO: &[Command] = &[
     command!("info", "sharedlibrary" ["sh", "dll", "files"], None, Same, "info sharedlibrary", "The program and its libraries.", "", Debugger::info_modules),
     command!("info", "source" [], None, Same, "info source", "The current source file.", "", Debugger::info_source),
     command!("info", "sources" [], None, Same, "info sources [TEXT]", "All source files.", "", Debugger::info_sources),
+    command!("info", "functions" ["fu"], None, Same, "info functions [REGEX]", "Functions with debug information.", "",
+        |debugger, _, arguments, reply| debugger.info_names(Named::Functions, arguments, reply)),
+    command!("info", "variables" ["va"], None, Same, "info variables [REGEX]", "Global and static variables.", "",
+        |debugger, _, arguments, reply| debugger.info_names(Named::Variables, arguments, reply)),
+    command!("info", "types" ["ty"], None, Same, "info types [REGEX]", "Named types.", "",
+        |debugger, _, arguments, reply| debugger.info_names(Named::Types, arguments, reply)),
     command!("info", "line" [], Place, Same, "info line PLACE", "The addresses of a source line.", "", Debugger::info_line),
     command!("info", "symbol" ["sym"], Expression, Same, "info symbol ADDRESS", "The symbol at an address.", "", Debugger::info_symbol),
     command!("info", "signals" ["handle"], None, Same, "info signals", "Which signals stop.", "", Debugger::info_signals),

@@ -296,6 +296,44 @@ impl Symbols {
         found.into_iter().collect()
     }
 
+    /// Names of functions that are wanted, in order.
+    pub fn function_names(&self, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Vec<String> {
+        self.names_where(wanted, limit, |index| {
+            index.functions.iter().map(|function| &function.name).collect()
+        })
+    }
+
+    /// Names of global and static variables that are wanted, in order.
+    pub fn variable_names(&self, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Vec<String> {
+        self.names_where(wanted, limit, |index| {
+            index.variables.iter().map(|variable| &variable.name).collect()
+        })
+    }
+
+    /// Names of types that are wanted, in order.
+    pub fn type_names(&self, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Vec<String> {
+        self.names_where(wanted, limit, |index| index.types.iter().map(|named| &named.name).collect())
+    }
+
+    fn names_where(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        limit: usize,
+        names: impl Fn(&UnitIndex) -> Vec<&Arc<str>>,
+    ) -> Vec<String> {
+        let mut found = std::collections::BTreeSet::new();
+        for debug in self.modules.iter().filter_map(|module| module.debug()) {
+            for index in debug.unit_numbers().filter_map(|unit| debug.index(unit)) {
+                let named = names(index).into_iter().filter(|name| !name.is_empty() && wanted(name));
+                found.extend(named.map(|name| name.to_string()));
+                if found.len() >= limit {
+                    return found.into_iter().take(limit).collect();
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
     /// Every source file with a line table, for `info sources` and completion.
     pub fn source_files(&self) -> Vec<Arc<str>> {
         let mut all: Vec<Arc<str>> = Vec::new();

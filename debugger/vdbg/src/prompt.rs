@@ -62,7 +62,10 @@ pub(crate) fn run(mut debugger: Debugger, json: bool) -> anyhow::Result<ExitCode
         let _ = editor.load_history(path);
     }
     loop {
-        let prompt = format!("(vdbg {}%) ", debugger.borrow().percent());
+        let prompt = match debugger.borrow().awaits_lines() {
+            true => ">".to_owned(),
+            false => format!("(vdbg {}%) ", debugger.borrow().percent()),
+        };
         match editor.readline(&prompt) {
             Ok(line) => {
                 if !line.trim().is_empty() {

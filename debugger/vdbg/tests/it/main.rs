@@ -5,6 +5,7 @@ mod conditions;
 mod divergence;
 mod ongoing;
 mod packing;
+mod stops;
 mod support;
 mod surveys;
 mod terminal;

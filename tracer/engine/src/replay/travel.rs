@@ -52,6 +52,8 @@ pub struct Stops {
     pub signals: u64,
     /// A new program or newly mapped code: breakpoints may have to be looked up anew.
     pub code_changes: bool,
+    /// Going forward, the position in front of this event.
+    pub until: Option<u64>,
 }
 
 /// A breakpoint or a watchpoint was reached.
@@ -306,7 +308,11 @@ impl Session {
         let mut on_hit =
             |session: &Session, hit: &Hit, _: &Position| judge.judge(session, hit) == Verdict::Stop;
         self.focus = None;
+        let limit = stops.until.map_or(end.event, |until| until.min(end.event));
         loop {
+            if self.at.event >= limit && limit < end.event {
+                return Ok(Stop::Arrived);
+            }
             if self.at.event >= end.event {
                 // From here one goes back.
                 self.add_checkpoint(Purpose::Near)?;
@@ -315,7 +321,7 @@ impl Session {
             if self.interrupt.is_requested() {
                 return Ok(Stop::Interrupted);
             }
-            match self.run_calls(end.event, &mut guard, &mut on_hit)? {
+            match self.run_calls(limit, &mut guard, &mut on_hit)? {
                 Some(Went::Hit(hit)) => return Ok(Stop::Hit(hit)),
                 Some(Went::Interrupted) => {
                     self.lost = true;
@@ -681,7 +687,7 @@ impl Session {
 
 /// Nothing stops.
 pub(crate) static NOTHING: Stops =
-    Stops { breakpoints: Vec::new(), watchpoints: Vec::new(), signals: 0, code_changes: false };
+    Stops { breakpoints: Vec::new(), watchpoints: Vec::new(), signals: 0, code_changes: false, until: None };
 
 /// The event maps code, or replaces the program.
 fn changes_code(event: &Event) -> bool {
