@@ -134,8 +134,8 @@ fn rust_library_types() {
     assert!(shown("a").contains("<cycle: 0x"), "{}", shown("a"));
     assert!(shown("big").starts_with("BTreeMap(len: 40) = {0: \"v0\", 1: \"v1\", "), "{}", shown("big"));
     let waiting = shown("fut");
-    assert!(waiting.contains("outer::{async_fn_env#0} (waiting at line 15) {"), "{waiting}");
-    assert!(waiting.contains("awaits: values::leaf::{async_fn_env#0} (waiting at line 14) {"), "{waiting}");
+    assert!(waiting.contains("outer::{async_fn_env#0} (waiting at line 16) {"), "{waiting}");
+    assert!(waiting.contains("awaits: values::leaf::{async_fn_env#0} (waiting at line 15) {"), "{waiting}");
     let map = shown("map");
     assert!(map.contains("\"one\": 1") && map.contains("\"two\": 2"), "{map}");
 }

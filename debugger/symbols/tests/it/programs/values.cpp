@@ -1,3 +1,4 @@
+// A value of every library type that the debugger knows, at a stop.
 #include <array>
 #include <atomic>
 #include <cstdlib>

@@ -1,3 +1,4 @@
+//! A value of every library type that the debugger knows, at a stop.
 #![allow(dead_code, unused)]
 use std::cell::*; use std::collections::*; use std::rc::*; use std::sync::*; use std::sync::atomic::*; use std::time::*;
 use std::ffi::*; use std::path::*; use std::num::*; use std::marker::PhantomData; use std::pin::Pin; use std::future::Future;
