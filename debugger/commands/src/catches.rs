@@ -124,8 +124,9 @@ impl Debugger {
             let takers = self.points.takers(&trace.event(number)?);
             Ok((!takers.is_empty()).then_some((number, takers)))
         };
-        let wanted =
-            |number: u64| number % EVENTS_BETWEEN_LOOKS == 0 && self.session.interrupt().is_requested();
+        let wanted = |number: u64| {
+            number.is_multiple_of(EVENTS_BETWEEN_LOOKS) && self.session.interrupt().is_requested()
+        };
         match direction {
             Direction::Forward => {
                 for number in here.event..trace.len() {
