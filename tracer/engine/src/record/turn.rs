@@ -348,8 +348,7 @@ impl Recorder {
 
     /// Waits for a call to return while others wait for their turn: if it sleeps, they get it.
     fn wait_for_call(&mut self, thread: i32) -> Result<(), TracerError> {
-        let row = syscalls::lookup(self.tasks[&thread].entry.orig_rax);
-        let may_block = row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain));
+        let number = self.tasks[&thread].entry.orig_rax;
         let since = Instant::now();
         loop {
             if let Some((stopped, stop)) =
@@ -361,13 +360,11 @@ impl Recorder {
                 }
                 continue;
             }
-            let sleeps = match process::state(thread) {
-                Some(b'S') => true,
-                Some(b'D') => since.elapsed() > BRIEF_WAIT && may_block,
-                Some(b'Z') if self.ended_unseen(thread)? => return Ok(()),
-                _ => false,
-            };
-            if sleeps {
+            let state = process::state(thread);
+            if state == Some(b'Z') && self.ended_unseen(thread)? {
+                return Ok(());
+            }
+            if state.is_some_and(|state| loses_turn(number, state, since.elapsed())) {
                 self.announce(thread)?;
                 self.end_turn(thread);
                 return Ok(());
@@ -480,5 +477,55 @@ impl Recorder {
         self.agent.iter().for_each(|agent| agent.set_stopped(thread, false));
         self.task(thread).status = Status::Running;
         ptrace::resume(thread, Resume::Continue, signal).or_else(gone_is_fine)
+    }
+}
+
+/// Whether a thread loses its turn that has been in a call for so long and is in this state (proc_pid_stat(5)).
+///
+/// Not one that copies or changes its address space: others would see the memory before or after that, and a child what they
+/// have written meanwhile. Such a call waits for locks of the kernel's only, and has to be over when somebody else runs.
+fn loses_turn(number: u64, state: u8, waited: Duration) -> bool {
+    /// Something else is wrong when it takes longer: others may be needed for it to go on.
+    const CHANGE_WAIT: Duration = Duration::from_secs(5);
+    let row = syscalls::lookup(number);
+    let copies =
+        matches!(number as i64, libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3);
+    let changes = copies || row.is_some_and(|row| matches!(row.class, syscalls::Class::Memory));
+    match state {
+        b'S' | b'D' if changes => waited > CHANGE_WAIT,
+        b'S' => true,
+        b'D' => {
+            waited > BRIEF_WAIT
+                && row.is_none_or(|row| row.blocks || !matches!(row.class, syscalls::Class::Plain))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::loses_turn;
+
+    #[test]
+    fn who_waits_loses_the_turn_but_not_in_a_change_of_memory() {
+        let (brief, long, ever) = (Duration::ZERO, Duration::from_millis(300), Duration::from_secs(60));
+        let loses = |call: i64, state, waited| loses_turn(call as u64, state, waited);
+        assert!(loses(libc::SYS_read, b'S', brief) && loses(libc::SYS_read, b'D', long));
+        assert!(!loses(libc::SYS_read, b'R', long) && !loses(libc::SYS_read, b'D', brief));
+        // An exec waits for the other threads to end, which they do when they have the turn.
+        assert!(loses(libc::SYS_execve, b'D', long));
+        for change in [
+            libc::SYS_clone,
+            libc::SYS_fork,
+            libc::SYS_clone3,
+            libc::SYS_mmap,
+            libc::SYS_munmap,
+            libc::SYS_brk,
+        ] {
+            assert!(!loses(change, b'D', long) && !loses(change, b'S', long), "{change}");
+            assert!(loses(change, b'D', ever), "{change}");
+        }
     }
 }
