@@ -23,6 +23,16 @@ fn process_trees() {
 }
 
 #[test]
+fn children_that_ask_not_to_be_traced() {
+    check("untraced.c");
+}
+
+#[test]
+fn what_remains_of_interrupted_sleeps() {
+    check_varying("remaining.c");
+}
+
+#[test]
 fn sigkill_of_a_busy_child() {
     check("killed.c");
 }
@@ -303,6 +313,7 @@ const ALL: &[(&str, bool)] = &[
     ("racy.c", false),
     ("realtime.c", true),
     ("refused.c", true),
+    ("remaining.c", false),
     ("repairs.c", true),
     ("sameregs.c", false),
     ("short.c", true),
@@ -313,6 +324,7 @@ const ALL: &[(&str, bool)] = &[
     ("timestamps.c", false),
     ("traced.c", true),
     ("unruly.c", false),
+    ("untraced.c", true),
     ("vectors.c", true),
     ("waits.c", true),
     ("watched.c", true),

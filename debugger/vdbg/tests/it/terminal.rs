@@ -95,6 +95,30 @@ fn leave(mut shell: PtyReplSession) {
     shell.exp_eof().unwrap();
 }
 
+/// The shell gets the terminal back, as it would without the recorder.
+#[test]
+fn a_program_that_stops_itself() {
+    let _turn = alone();
+    let program = compile(
+        "stops_itself.c",
+        "#include <signal.h>\n#include <unistd.h>\n\
+         int main(void) { raise(SIGSTOP); write(1, \"going on\\n\", 9); return 3; }\n",
+    );
+    let mut shell = shell();
+    for go_on in ["fg", "kill -CONT $(pgrep -n -x stops_itself)"] {
+        shell.send_line(&format!("{VDBG} record -- {}", program.display())).unwrap();
+        shell.exp_string("Stopped").unwrap();
+        shell.wait_for_prompt().unwrap();
+        shell.send_line(go_on).unwrap();
+        shell.exp_string("going on").unwrap();
+        shell.exp_string("recorded").unwrap();
+        shell.send_line("echo done with $((1 + 1))").unwrap();
+        shell.exp_string("done with 2").unwrap();
+        shell.wait_for_prompt().unwrap();
+    }
+    leave(shell);
+}
+
 #[test]
 fn ctrl_z_stops_the_recorded_program_and_fg_goes_on() {
     let _turn = alone();

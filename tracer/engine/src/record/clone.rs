@@ -7,7 +7,7 @@ use trace::{EventKind, Registers, SpaceId, ThreadId, ThreadStart, Write};
 
 use super::chaos::FRESH_INPUTS;
 use super::inside::AtEnd;
-use super::task::{Boundary, Phase, Space, Status, Task};
+use super::task::{Boundary, Intervention, Phase, Space, Status, Task};
 use super::{Next, Recorder, gone_is_fine};
 use crate::TracerError;
 use crate::sys::memory::Memory;
@@ -66,7 +66,14 @@ impl Recorder {
             self.copy_space(parent, child)?
         };
         let process = if has(libc::CLONE_THREAD) { self.tasks[&parent].process } else { child };
-        let raw = ptrace::registers(child).map_err(TracerError::system("read registers"))?;
+        let mut raw = ptrace::registers(child).map_err(TracerError::system("read registers"))?;
+        if self.tasks[&parent].intervention == Intervention::Arguments {
+            let entry = self.tasks[&parent].entry;
+            raw.rdi = entry.rdi;
+            ptrace::set_registers(child, &raw).map_err(TracerError::system("write registers"))?;
+            show_untraced(&self.memory_of(parent), &entry);
+            show_untraced(&self.spaces[&space].memory, &entry);
+        }
         let registers = self.spaces[&space].hooks.original(raw);
         if let Some(agent) = self.agent.as_mut().filter(|_| process == child) {
             agent.begin_process(child, Some(self.tasks[&parent].process));
@@ -102,6 +109,30 @@ impl Recorder {
             return Ok(Next::Away);
         }
         Ok(Next::Resume(0))
+    }
+
+    /// A child that asks not to be traced (`CLONE_UNTRACED` of clone(2)) is recorded all the same: the flag is taken away for the
+    /// time of the call.
+    pub(super) fn keep_traced(
+        &mut self,
+        thread: i32,
+        entry: &Registers,
+    ) -> Result<Intervention, TracerError> {
+        const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
+        match entry.orig_rax as i64 {
+            libc::SYS_clone if entry.rdi & UNTRACED != 0 => {
+                self.set_registers(thread, &Registers { rdi: entry.rdi & !UNTRACED, ..*entry })?;
+                Ok(Intervention::Arguments)
+            }
+            libc::SYS_clone3 => {
+                let memory = self.memory_of(thread);
+                let flags = memory.word(entry.rdi).unwrap_or(0);
+                let hidden = flags & UNTRACED != 0
+                    && memory.write(entry.rdi, &(flags & !UNTRACED).to_le_bytes()).is_ok();
+                Ok(if hidden { Intervention::Arguments } else { Intervention::None })
+            }
+            _ => Ok(Intervention::None),
+        }
     }
 
     pub(super) fn clone_request(&self, parent: i32) -> Result<Request, TracerError> {
@@ -295,5 +326,14 @@ impl Recorder {
         }
         self.task(leader).status = Status::Running;
         Ok(())
+    }
+}
+
+/// Puts the flag back that [`Recorder::keep_traced`] has taken from memory.
+pub(super) fn show_untraced(memory: &Memory, entry: &Registers) {
+    if entry.orig_rax as i64 == libc::SYS_clone3 {
+        let flags = memory.word(entry.rdi).unwrap_or(0);
+        // It could be written before.
+        let _ = memory.write(entry.rdi, &(flags | libc::CLONE_UNTRACED as u64).to_le_bytes());
     }
 }

@@ -156,7 +156,12 @@ impl Recorder {
         let interrupted = raw.rip == agent::MAIN_RETURN && RESTARTS.contains(&(raw.rax as i64));
         let result = if interrupted { raw.rax as i64 } else { BEGIN_AGAIN };
         let own = Registers { rax: result as u64, ..entry };
-        let (writes, effect) = (Vec::new(), NO_EFFECT);
+        let (mut writes, effect) = (Vec::new(), NO_EFFECT);
+        if interrupted {
+            // What remains of a time has been written already.
+            let memory = self.memory_of(thread);
+            self.collect_writes(entry.orig_rax, &entry, result, &memory, None, &mut writes)?;
+        }
         let kind = match self.agent.as_ref().is_some_and(|agent| agent.bring_out(thread)) {
             true => EventKind::SyscallExit { result, writes, effect },
             false => EventKind::Syscall { result, writes, effect },

@@ -6,6 +6,7 @@ use std::time::Instant;
 use syscalls::{Class, Coverage};
 use trace::{Effect, EventKind, Registers, Write};
 
+use super::clone::show_untraced;
 use super::inside::BEGIN_AGAIN;
 use super::task::{Boundary, Intervention, Phase};
 use super::unknown::{self, Before};
@@ -157,7 +158,10 @@ impl Recorder {
                 self.instead(thread, entry, if self.tasks[&thread].filtered { 2 } else { 0 })
             }
             libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
-                self.bound_processes(thread, entry)
+                match self.bound_processes(thread, entry)? {
+                    Intervention::None => self.keep_traced(thread, entry),
+                    other => Ok(other),
+                }
             }
             libc::SYS_sched_setaffinity => self.set_affinity(thread, entry),
             libc::SYS_setitimer => {
@@ -188,7 +192,10 @@ impl Recorder {
         const TEXT: &str =
             "the program wants to trace a process itself with ptrace, which is refused (EPERM): ";
         if !self.warnings.iter().any(|warning| warning.starts_with(TEXT)) {
-            self.warn(format!("{TEXT}{} of a process that is being recorded", request_name(request)));
+            self.warn(format!(
+                "{TEXT}{} of a process that is being recorded (the leak check of AddressSanitizer does so at the end: ASAN_OPTIONS=detect_leaks=0 leaves it out)",
+                request_name(request)
+            ));
         }
     }
 
@@ -235,8 +242,9 @@ impl Recorder {
                 self.set_registers(thread, &registers)?;
             }
             Intervention::Arguments => {
-                registers.rdx = entry.rdx;
+                (registers.rdi, registers.rdx) = (entry.rdi, entry.rdx);
                 self.set_registers(thread, &registers)?;
+                show_untraced(&self.memory_of(thread), &entry);
             }
         }
         let mut result = registers.rax as i64;
@@ -387,7 +395,7 @@ impl Recorder {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the facts of one call")]
-    fn collect_writes(
+    pub(super) fn collect_writes(
         &mut self,
         call: u64,
         entry: &Registers,

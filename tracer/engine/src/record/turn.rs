@@ -215,12 +215,22 @@ impl Recorder {
     fn stay_stopped(&mut self, thread: i32, by: i32) -> Result<(), TracerError> {
         self.task(thread).status = Status::GroupStopped;
         ptrace::resume(thread, Resume::Listen, 0).or_else(gone_is_fine)?;
-        // The program is stopped as a job: so is this process, for the shell that waits for it. Who sends SIGSTOP to the program
-        // alone continues it alone too.
-        if by != libc::SIGSTOP && self.tasks.values().all(|task| task.status == Status::GroupStopped) {
-            signal::stop_self();
+        if self.tasks.values().all(|task| task.status == Status::GroupStopped) {
+            self.stop_beside(by);
         }
         Ok(())
+    }
+
+    /// The program is stopped as a job: so is this process, for the shell that waits for it. Who sends SIGSTOP to the program
+    /// alone may continue it alone too.
+    fn stop_beside(&self, by: i32) {
+        match by {
+            libc::SIGSTOP if !self.attached && signal::is_foreground_job() => {
+                signal::stop_self_beside(self.root)
+            }
+            libc::SIGSTOP => {}
+            _ => signal::stop_self(),
+        }
     }
 
     pub(super) fn resume(&mut self, thread: i32, signal: i32) -> Result<(), TracerError> {

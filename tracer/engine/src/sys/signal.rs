@@ -1,6 +1,7 @@
 //! Signals of this process, and what `/proc` says of another's.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
@@ -138,6 +139,95 @@ pub(crate) fn ask_to_stop(recorder: i32) -> io::Result<()> {
 pub(crate) fn stop_self() {
     // SAFETY: raise has no memory effects.
     unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// This process is in the foreground of a terminal whose shell waits for it as for a job.
+pub(crate) fn is_foreground_job() -> bool {
+    let Ok(terminal) = std::fs::File::open("/dev/tty") else { return false };
+    // SAFETY: both calls take and give numbers only.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
+}
+
+/// Stops this process until it is continued, or `program`, which is stopped: somebody may know the program alone. A process of its
+/// own watches for that, as this one cannot.
+pub(crate) fn stop_self_beside(program: i32) {
+    let recorder = std::process::id() as i32;
+    // SAFETY: the children only read files, sleep and send signals, and leave with _exit; no lock of this process is taken in
+    // them, as they allocate nothing. The first one ends at once and is waited for, so that the second is nobody's child.
+    unsafe {
+        match libc::fork() {
+            -1 => return,
+            0 => {
+                if libc::fork() == 0 {
+                    watch_for_continue(recorder, program);
+                }
+                libc::_exit(0);
+            }
+            child => {
+                libc::waitpid(child, std::ptr::null_mut(), 0);
+            }
+        }
+    }
+    stop_self();
+}
+
+/// Continues the recorder when its program has been continued; ends when the recorder goes on or has ended.
+fn watch_for_continue(recorder: i32, program: i32) {
+    /// How often that is looked at, in nanoseconds.
+    const INTERVAL_NS: i64 = 50_000_000;
+    /// The recorder stops within so many intervals.
+    const PATIENCE: u32 = 40;
+    let mut stopped = false;
+    for turn in 0_u32.. {
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: INTERVAL_NS };
+        // SAFETY: the time is a local.
+        unsafe { libc::nanosleep(&pause, std::ptr::null_mut()) };
+        let mut text = [0; 4096];
+        let now = field(&mut text, recorder, b"State:\t").map(|rest| rest.first() == Some(&b'T'));
+        match now {
+            Some(true) => stopped = true,
+            Some(false) if !stopped && turn < PATIENCE => {}
+            _ => return,
+        }
+        let mut text = [0; 4096];
+        let waiting = field(&mut text, program, b"ShdPnd:\t").and_then(hexadecimal);
+        let is_continued = waiting.is_none_or(|mask| mask & 1 << (libc::SIGCONT - 1) != 0);
+        if stopped && is_continued {
+            // SAFETY: kill has no memory effects.
+            unsafe { libc::kill(recorder, libc::SIGCONT) };
+            return;
+        }
+    }
+}
+
+/// What stands behind a name in `/proc/PID/status`. Allocates nothing.
+fn field<'a>(text: &'a mut [u8], process: i32, name: &[u8]) -> Option<&'a [u8]> {
+    let mut path = [0_u8; 32];
+    let mut digits = process.unsigned_abs();
+    let (head, tail) = (b"/proc/", b"/status\0");
+    let count = digits.checked_ilog10().unwrap_or(0) as usize + 1;
+    path.get_mut(..head.len())?.copy_from_slice(head);
+    for index in (0..count).rev() {
+        *path.get_mut(head.len() + index)? = b'0' + (digits % 10) as u8;
+        digits /= 10;
+    }
+    let end = head.len() + count;
+    path.get_mut(end..end + tail.len())?.copy_from_slice(tail);
+    // SAFETY: the path ends with a NUL; the buffer has the length that is given; the descriptor is closed.
+    let read = unsafe {
+        let file = libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let read = libc::read(file, text.as_mut_ptr().cast(), text.len());
+        libc::close(file);
+        read
+    };
+    let text = text.get(..usize::try_from(read).ok()?)?;
+    let at = text.windows(name.len()).position(|window| window == name)?;
+    text.get(at + name.len()..)
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    let digits = text.split(|byte| !byte.is_ascii_hexdigit()).next()?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// What happens to a signal by default, if it reaches a process (signal(7)).
