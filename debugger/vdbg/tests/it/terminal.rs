@@ -116,6 +116,7 @@ fn a_program_that_stops_itself() {
         shell.exp_string("done with 2").unwrap();
         shell.wait_for_prompt().unwrap();
     }
+    shell.send_line("").unwrap();
     leave(shell);
 }
 
