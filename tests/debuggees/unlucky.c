@@ -12,6 +12,7 @@ enum { ROUNDS = 4000 };
 static pthread_barrier_t start;
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER, other = PTHREAD_MUTEX_INITIALIZER;
 static volatile long balance;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static atomic_int flag, waiting;
 
 static void spend(int turns)
@@ -86,6 +87,30 @@ static void *set_flag(void *arg)
 	return arg;
 }
 
+/* It looks, then waits, and whoever wakes it sleeps meanwhile: nobody else could run in between. */
+static void *wait_for_sleeper(void *arg)
+{
+	struct timespec end;
+	int result = 0;
+	if (!atomic_load(&flag)) {
+		pthread_mutex_lock(&one);
+		clock_gettime(CLOCK_REALTIME, &end);
+		end.tv_sec += 1;
+		result = pthread_cond_timedwait(&changed, &one, &end);
+		pthread_mutex_unlock(&one);
+	}
+	return result == ETIMEDOUT ? (void *)1 : arg;
+}
+
+static void *sleep_and_wake(void *arg)
+{
+	struct timespec brief = { 0, 200000 };
+	nanosleep(&brief, 0);
+	atomic_store(&flag, 1);
+	pthread_cond_signal(&changed);
+	return arg;
+}
+
 /* One round: whether the failure showed. */
 static int fails(void *(*first)(void *), void *(*second)(void *))
 {
@@ -115,6 +140,8 @@ int main(int argc, char **argv)
 			shown = balance != 1000;
 		} else if (!strcmp(argv[1], "deadlock")) {
 			shown = fails(lock_both, lock_both);
+		} else if (!strcmp(argv[1], "late")) {
+			shown = fails(sleep_and_wake, wait_for_sleeper);
 		} else {
 			shown = fails(wait_for_flag, set_flag);
 		}

@@ -35,6 +35,12 @@ fn finds_a_lost_wakeup() {
     finds("wakeup");
 }
 
+/// Nobody else is ready to run where it is lost.
+#[test]
+fn finds_a_wakeup_lost_to_a_sleeper() {
+    finds("late");
+}
+
 /// Programs that are right stay right, and replay.
 #[test]
 fn does_no_harm() {

@@ -133,14 +133,26 @@ impl Chaos {
         self.held.values().min().copied()
     }
 
-    /// Whether a thread loses its turn at the entry of a call.
-    pub(super) fn takes_turn(&mut self, thread: i32) -> bool {
+    /// Whether a thread loses its turn at the entry of a call. `alone`: nobody else is ready, so that it is held back if it does.
+    pub(super) fn takes_turn(&mut self, thread: i32, alone: bool) -> bool {
         self.decide();
+        if alone {
+            return self.holds_alone(thread);
+        }
         let takes = self.random.below(100) < self.mood.entry_percent;
         if takes {
             self.hold(thread, self.mood.hold_percent);
         }
         takes
+    }
+
+    /// Holds a thread back although nobody else could run: who sleeps may wake up meanwhile.
+    fn holds_alone(&mut self, thread: i32) -> bool {
+        let holds = self.random.below(100) < self.mood.hold_percent.max(self.mood.cut_percent);
+        if holds {
+            self.hold(thread, 100);
+        }
+        holds
     }
 
     fn hold(&mut self, thread: i32, percent: u64) {
@@ -150,10 +162,15 @@ impl Chaos {
         }
     }
 
-    /// After how many instructions a thread loses its turn that goes on behind an input. `fresh`: it is one of its first.
-    pub(super) fn cut(&mut self, thread: i32, fresh: bool) -> Option<u64> {
+    /// After how many instructions a thread loses its turn that goes on behind an input. `fresh`: it is one of its first; `alone`:
+    /// nobody else is ready.
+    pub(super) fn cut(&mut self, thread: i32, fresh: bool, alone: bool) -> Option<u64> {
         let percent = self.mood.cut_percent.max(if fresh { FRESH_CUT_PERCENT } else { 0 });
-        if self.random.below(100) >= percent {
+        let cuts = match alone {
+            true => self.holds_alone(thread),
+            false => self.random.below(100) < percent,
+        };
+        if !cuts {
             return None;
         }
         if fresh {
@@ -240,7 +257,7 @@ mod tests {
     fn nobody_is_held_back_for_long() {
         let mut chaos = Chaos::new(2);
         let begin = std::time::Instant::now();
-        let taken = (0..5000).filter(|_| chaos.takes_turn(3)).count();
+        let taken = (0..5000).filter(|turn| chaos.takes_turn(3, turn % 2 == 0)).count();
         assert!(taken > 100);
         assert!(chaos.held_until().is_none_or(|until| until <= std::time::Instant::now() + HOLD.1));
         assert!(chaos.held.len() <= 1 && begin.elapsed().as_secs() < 60);

@@ -76,14 +76,15 @@ impl Recorder {
     fn loses_turn_at(&mut self, thread: i32, number: u64) -> bool {
         // This one is not made again, but goes on with what a signal frame says.
         let never = number == libc::SYS_rt_sigreturn as u64;
+        let alone = !self.others_ready();
         if never
             || self.chaos.is_none()
             || std::mem::take(&mut self.task(thread).lost_turn)
-            || !self.others_ready()
+            || alone && self.tasks.len() == 1
         {
             return false;
         }
-        self.chaos.as_mut().is_some_and(|chaos| chaos.takes_turn(thread))
+        self.chaos.as_mut().is_some_and(|chaos| chaos.takes_turn(thread, alone))
     }
 
     /// Takes a thread that has lost its turn at the entry of a call back to the call's instruction.

@@ -267,7 +267,8 @@ impl Recorder {
 
     /// After how many instructions the thread loses its turn, if chance will have it so.
     fn steps_to_cut(&mut self, thread: i32, signal: i32) -> Result<Option<u64>, TracerError> {
-        if signal != 0 || self.chaos.is_none() || !self.others_ready() {
+        let alone = !self.others_ready();
+        if signal != 0 || self.chaos.is_none() || alone && self.tasks.len() == 1 {
             return Ok(None);
         }
         let Ok(raw) = self.raw_registers(thread) else { return Ok(None) };
@@ -278,7 +279,7 @@ impl Recorder {
         let task = self.task(thread);
         let fresh = task.fresh > 0;
         task.fresh = task.fresh.saturating_sub(1);
-        Ok(self.chaos.as_mut().and_then(|chaos| chaos.cut(thread, fresh)))
+        Ok(self.chaos.as_mut().and_then(|chaos| chaos.cut(thread, fresh, alone)))
     }
 
     /// Tells the agent what the thread may do, and that it has the turn.
