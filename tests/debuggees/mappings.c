@@ -46,6 +46,16 @@ static void anonymous(void) {
     printf("%lx\n", sum(common, 2 * PAGE));
     munmap(own, 2 * PAGE);
     munmap(common, 2 * PAGE);
+    // A device that gives the same.
+    int zero = open("/dev/zero", O_RDWR);
+    CHECK(zero >= 0);
+    char *first = map(2, MAP_SHARED, zero), *second = map(2, MAP_SHARED, zero);
+    close(zero);
+    in_child(scribble, first);
+    CHECK(first[5] == 35 && second[5] == 0);
+    printf("%lx %lx\n", sum(first, 2 * PAGE), sum(second, 2 * PAGE));
+    munmap(first, 2 * PAGE);
+    munmap(second, 2 * PAGE);
     GOOD("anonymous");
 }
 

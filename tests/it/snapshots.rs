@@ -41,3 +41,8 @@ fn of_changing_mappings() {
 fn of_vector_state() {
     check("vectors.c");
 }
+
+#[test]
+fn of_guard_pages() {
+    check("advice.c");
+}

@@ -1,6 +1,7 @@
 //! What is mapped where in an address space: the names and files that `/proc/PID/maps` showed at recording.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use trace::{Mapping, MemoryOp, Source};
 
@@ -8,11 +9,25 @@ use trace::{Mapping, MemoryOp, Source};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layout {
     mappings: BTreeMap<u64, Mapping>,
+    /// Guard pages in them (madvise(2), `MADV_GUARD_INSTALL`).
+    guards: Vec<Range<u64>>,
 }
 
 impl Layout {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.mappings.values()
+    }
+
+    /// The ranges of guard pages, in no order.
+    pub(crate) fn guards(&self) -> &[Range<u64>] {
+        &self.guards
+    }
+
+    /// The parts of a range that are mapped.
+    pub(crate) fn mapped(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let touched = self.mappings.range(..range.end).rev().take_while(|(_, map)| map.end > range.start);
+        let clipped = |map: &Mapping| map.start.max(range.start)..map.end.min(range.end);
+        touched.map(|(_, mapping)| clipped(mapping)).collect()
     }
 
     /// The mapping that holds an address.
@@ -66,6 +81,11 @@ impl Layout {
             MemoryOp::Remap { old, old_len, new, new_len, keep_old } => {
                 self.remap(*old, *old_len, *new, *new_len, *keep_old);
             }
+            MemoryOp::Guard { start, len, install } => {
+                let range = *start..start.saturating_add(*len);
+                subtract(&mut self.guards, &range);
+                self.guards.extend(install.then_some(range));
+            }
             MemoryOp::Discard { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => {}
         }
     }
@@ -76,16 +96,26 @@ impl Layout {
     }
 
     fn remap(&mut self, old: u64, old_len: u64, new: u64, new_len: u64, keep_old: bool) {
+        // Guards move with the pages, also where the old range stays.
+        let moved_end = old.saturating_add(old_len.min(new_len));
+        let moved = |guard: &Range<u64>| {
+            let (start, end) = (guard.start.max(old), guard.end.min(moved_end));
+            (start < end).then(|| start - old + new..end - old + new)
+        };
+        let guards: Vec<Range<u64>> = self.guards.iter().filter_map(moved).collect();
+        subtract(&mut self.guards, &(old..old.saturating_add(old_len)));
         let source = self.at(old).cloned();
         let moved = if keep_old { Vec::new() } else { self.take(old, old.saturating_add(old_len)) };
         let Some(first) = moved.first().or(source.as_ref()) else { return };
         let offset = shifted(&first.source, old.wrapping_sub(first.start));
         let end = new.saturating_add(new_len);
         self.insert(Mapping { start: new, end, source: offset, ..first.clone() });
+        self.guards.extend(guards);
     }
 
     fn remove(&mut self, start: u64, end: u64) {
         self.take(start, end);
+        subtract(&mut self.guards, &(start..end));
     }
 
     /// Takes the parts of all mappings that lie in a range, splitting those at its ends.
@@ -110,6 +140,21 @@ impl Layout {
         }
         taken
     }
+}
+
+/// The value of madvise(2) that makes guard pages (`MADV_GUARD_INSTALL`), or takes that back (`MADV_GUARD_REMOVE`).
+pub(crate) const fn guard_advice(install: bool) -> u64 {
+    if install { 102 } else { 103 }
+}
+
+/// Takes a range away from ranges.
+pub(crate) fn subtract(ranges: &mut Vec<Range<u64>>, gone: &Range<u64>) {
+    let parts = |range: Range<u64>| {
+        let before = range.start..range.end.min(gone.start);
+        let behind = range.start.max(gone.end)..range.end;
+        [before, behind].into_iter().filter(|part| !part.is_empty())
+    };
+    *ranges = std::mem::take(ranges).into_iter().flat_map(parts).collect();
 }
 
 fn part(mapping: &Mapping, start: u64, end: u64) -> Mapping {

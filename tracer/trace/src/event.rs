@@ -282,6 +282,15 @@ pub enum MemoryOp {
         /// Its length in bytes.
         len: u64,
     },
+    /// madvise(2) that makes pages guards, which fault however they are accessed, or takes that back.
+    Guard {
+        /// First address.
+        start: u64,
+        /// Length in bytes.
+        len: u64,
+        /// They become guards (`MADV_GUARD_INSTALL`).
+        install: bool,
+    },
 }
 
 /// A range of an address space.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Format version. Raise it in the commit that changes the format.
-pub const TRACE_VERSION: u32 = 5;
+pub const TRACE_VERSION: u32 = 6;
 
 /// `header.json`: what is known before the first event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -46,7 +46,7 @@ pub use header::{End, Header, Machine, TRACE_VERSION};
 pub use pack::{Packed, pack};
 pub use reader::{Damage, Reader, read_header};
 pub use registers::Registers;
-pub use snapshot::{ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
+pub use snapshot::{GuardState, ObjectState, SnapshotPlace, SpaceState, State, ThreadState};
 pub use store::{DataRanges, FileStore, copy_parts};
 pub use writer::Writer;
 

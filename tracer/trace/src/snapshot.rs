@@ -14,6 +14,19 @@ pub struct State {
     pub threads: Vec<ThreadState>,
     /// The shared memory objects that are mapped.
     pub objects: Vec<ObjectState>,
+    /// The guard pages of the address spaces.
+    pub guards: Vec<GuardState>,
+}
+
+/// A range of guard pages in a [`State`] (madvise(2), `MADV_GUARD_INSTALL`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardState {
+    /// Whose.
+    pub space: SpaceId,
+    /// First address.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
 }
 
 /// An address space in a [`State`].
@@ -75,7 +88,12 @@ impl State {
 
     /// Reads the encoded form; `None` when it is something else.
     pub fn decode(bytes: &[u8]) -> Option<State> {
-        postcard::from_bytes(bytes).ok()
+        let (spaces, rest) = postcard::take_from_bytes(bytes).ok()?;
+        let (threads, rest) = postcard::take_from_bytes(rest).ok()?;
+        let (objects, rest) = postcard::take_from_bytes(rest).ok()?;
+        // Up to format version 5 there were none.
+        let guards = if rest.is_empty() { Vec::new() } else { postcard::from_bytes(rest).ok()? };
+        Some(State { spaces, threads, objects, guards })
     }
 }
 

@@ -387,11 +387,20 @@ impl Recorder {
         }
         self.space_at(space).forks_in_part = true;
         let advised = maps::advised(parent).map_err(TracerError::system("read the mappings"))?;
-        let ops = advised.into_iter().map(|(range, is_wiped)| {
+        let mut ops = Vec::new();
+        for (range, is_wiped) in advised {
             let (start, len) = (range.start, range.end - range.start);
-            if is_wiped { MemoryOp::Discard { start, len } } else { MemoryOp::Unmap { start, len } }
-        });
-        let change = Change { space, ops: ops.collect(), writes: Vec::new() };
+            if !is_wiped {
+                ops.push(MemoryOp::Unmap { start, len });
+                continue;
+            }
+            ops.push(MemoryOp::Discard { start, len });
+            let guards = self.space_at(space).layout.guards();
+            if guards.iter().any(|guard| guard.start < range.end && range.start < guard.end) {
+                ops.push(MemoryOp::Guard { start, len, install: false });
+            }
+        }
+        let change = Change { space, ops, writes: Vec::new() };
         self.change(parent, vec![change])
     }
 

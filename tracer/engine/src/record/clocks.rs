@@ -18,6 +18,7 @@ use trace::{MemoryOp, Registers, SpaceId};
 use super::exec::VDSO;
 use super::{Next, Recorder};
 use crate::TracerError;
+use crate::layout::subtract;
 use crate::sys::maps::Map;
 use crate::sys::process::{PR_SET_TSC, PR_TSC_ENABLE, PR_TSC_SIGSEGV};
 use crate::sys::ptrace::{self, Wait};
@@ -107,7 +108,9 @@ impl Clocks {
             }
             // The traps in it are gone.
             MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => true,
-            MemoryOp::Discard { start, len } => !self.touches_text(&range(*start, *len)),
+            MemoryOp::Discard { start, len } | MemoryOp::Guard { start, len, .. } => {
+                !self.touches_text(&range(*start, *len))
+            }
         }
     }
 
@@ -135,16 +138,6 @@ pub(super) fn is_in_memory(name: &str) -> bool {
 
 fn touch(one: &Range<u64>, other: &Range<u64>) -> bool {
     one.start < other.end && other.start < one.end
-}
-
-/// Takes a range away from ranges.
-fn subtract(ranges: &mut Vec<Range<u64>>, gone: &Range<u64>) {
-    let parts = |range: Range<u64>| {
-        let before = range.start..range.end.min(gone.start);
-        let behind = range.start.max(gone.end)..range.end;
-        [before, behind].into_iter().filter(|part| !part.is_empty())
-    };
-    *ranges = std::mem::take(ranges).into_iter().flat_map(parts).collect();
 }
 
 impl Recorder {
@@ -261,7 +254,8 @@ fn words<const N: usize>(words: [u64; N]) -> Vec<u8> {
 mod tests {
     use trace::{Mapping, MemoryOp, Source};
 
-    use super::{Clocks, subtract};
+    use super::Clocks;
+    use crate::layout::subtract;
     use crate::sys::maps::Map;
     use crate::vdso;
 

@@ -1,7 +1,7 @@
 //! Calls that change the address space, as operations that replay executes.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use trace::{Effect, Mapping, MemoryOp, Registers, SharedObject, Source, Write};
 
@@ -19,6 +19,9 @@ const MADV_DONTNEED: u64 = 4;
 const MADV_FREE: u64 = 8;
 const MADV_REMOVE: u64 = 9;
 const MADV_DONTNEED_LOCKED: u64 = 24;
+/// Values of madvise(2) that make guard pages of pages, and take that back.
+const MADV_GUARD_INSTALL: u64 = crate::layout::guard_advice(true);
+const MADV_GUARD_REMOVE: u64 = crate::layout::guard_advice(false);
 
 const MREMAP_DONTUNMAP: u64 = 4;
 
@@ -37,10 +40,12 @@ impl Recorder {
         result: i64,
         writes: &mut Vec<Write>,
     ) -> Result<Effect, TracerError> {
-        if (-4095..0).contains(&result) {
+        let [a0, a1, a2, a3, ..] = entry.arguments();
+        // Where nothing is mapped in a part of the range, the rest has been seen to all the same (madvise(2)).
+        let in_part = entry.orig_rax as i64 == libc::SYS_madvise && result == -i64::from(libc::ENOMEM);
+        if (-4095..0).contains(&result) && !in_part {
             return Ok(NO_EFFECT);
         }
-        let [a0, a1, a2, a3, ..] = entry.arguments();
         let ops = match entry.orig_rax as i64 {
             libc::SYS_mmap => self.mmap(thread, entry, result as u64, writes)?,
             libc::SYS_munmap => vec![MemoryOp::Unmap { start: a0, len: pages(a1) }],
@@ -56,12 +61,19 @@ impl Recorder {
                 keep_old: a3 & MREMAP_DONTUNMAP != 0,
             }],
             libc::SYS_madvise if [MADV_DONTNEED, MADV_FREE, MADV_DONTNEED_LOCKED].contains(&a2) => {
-                vec![MemoryOp::Discard { start: a0, len: pages(a1) }]
+                let each = |start: u64, len: u64| MemoryOp::Discard { start, len };
+                self.in_mapped_parts(thread, a0..a0.saturating_add(pages(a1)), in_part, &each)
+            }
+            libc::SYS_madvise if [MADV_GUARD_INSTALL, MADV_GUARD_REMOVE].contains(&a2) => {
+                let install = a2 == MADV_GUARD_INSTALL;
+                let each = |start: u64, len: u64| MemoryOp::Guard { start, len, install };
+                self.in_mapped_parts(thread, a0..a0.saturating_add(pages(a1)), in_part, &each)
             }
             libc::SYS_madvise if a2 != MADV_REMOVE => {
                 self.note_advice(thread, a2);
                 return Ok(NO_EFFECT);
             }
+            libc::SYS_madvise if in_part => return Ok(NO_EFFECT),
             libc::SYS_madvise => {
                 let memory = self.memory_of(thread);
                 self.save(&memory, a0, pages(a1), writes)?;
@@ -88,13 +100,27 @@ impl Recorder {
         for op in &ops {
             let (start, len) = match op {
                 MemoryOp::Map(mapping) => (mapping.start, mapping.end - mapping.start),
-                MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => (*start, *len),
+                MemoryOp::Unmap { start, len }
+                | MemoryOp::Discard { start, len }
+                | MemoryOp::Guard { start, len, .. } => (*start, *len),
                 MemoryOp::Remap { old, old_len, .. } => (*old, *old_len),
                 MemoryOp::Protect { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => continue,
             };
             space.hooks.unmapped(&(start..start.saturating_add(len)));
         }
         Ok(Effect::Memory(ops))
+    }
+
+    /// An operation on a range, or on each part of it that is mapped.
+    fn in_mapped_parts(
+        &mut self,
+        thread: i32,
+        range: std::ops::Range<u64>,
+        in_part: bool,
+        each: &dyn Fn(u64, u64) -> MemoryOp,
+    ) -> Vec<MemoryOp> {
+        let parts = if in_part { self.space_of(thread).layout.mapped(&range) } else { vec![range] };
+        parts.into_iter().map(|part| each(part.start, part.end - part.start)).collect()
     }
 
     fn brk(&mut self, thread: i32, new: u64) -> Vec<MemoryOp> {
@@ -194,6 +220,11 @@ impl Recorder {
             file => file.ok(),
         };
         let meta = file.as_ref().and_then(|file| file.metadata().ok());
+        // It is shared memory without a name: each mapping has its own.
+        if shared && std::fs::metadata(path).is_ok_and(|meta| is_zero_device(&meta)) {
+            let object = self.new_shared(None);
+            return Ok((Source::Shared { object, offset: 0 }, None));
+        }
         let (Some(file), Some(meta)) = (file, meta.filter(std::fs::Metadata::is_file)) else {
             return self.snapshot_source(name, range, thread, writes).map(|source| (source, None));
         };
@@ -286,6 +317,12 @@ impl Recorder {
         let end = maps.iter().map(|map| map.start).find(|next| *next > start);
         Ok(end.map(|end| MemoryOp::Unmap { start, len: end - start }).into_iter().collect())
     }
+}
+
+/// `/dev/zero` (Documentation/admin-guide/devices.txt).
+fn is_zero_device(meta: &std::fs::Metadata) -> bool {
+    const NUMBER: u64 = 0x105;
+    meta.file_type().is_char_device() && meta.rdev() == NUMBER
 }
 
 /// The descriptor allows writing (proc(5), `/proc/PID/fd`: the link's permission bits say so).

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use trace::{
-    DATA_PIECE_BYTES_MAX, DataRef, EventKind, Mapping, ObjectState, Registers, SharedObject, Source, SpaceId,
-    SpaceState, State, ThreadState, Write,
+    DATA_PIECE_BYTES_MAX, DataRef, EventKind, GuardState, Mapping, ObjectState, Registers, SharedObject,
+    Source, SpaceId, SpaceState, State, ThreadState, Write,
 };
 
 use super::task::{Phase, Status, Task};
@@ -119,6 +119,9 @@ impl Recorder {
         let mut shared = SharedRanges::default();
         for id in ids {
             state.spaces.push(self.space_state(id, &mut shared)?);
+            let guards = self.spaces[&id].layout.guards().iter();
+            let guards = guards.map(|range| (range.start, range.end - range.start));
+            state.guards.extend(guards.map(|(start, len)| GuardState { space: id, start, len }));
         }
         for (object, ranges) in shared.0.into_values() {
             state.objects.push(self.object_state(object, &ranges)?);

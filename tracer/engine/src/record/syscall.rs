@@ -30,6 +30,10 @@ pub(super) fn begins_again(registers: &Registers) -> bool {
 const MADV_FREE: u64 = 8;
 const MADV_DONTNEED: u64 = 4;
 
+/// What process_madvise(2) advises without changing contents.
+const REMOTE_HINTS: [i32; 4] =
+    [libc::MADV_WILLNEED, libc::MADV_COLD, libc::MADV_PAGEOUT, libc::MADV_COLLAPSE];
+
 /// `PR_GET_TSC`, `PR_SET_TSC` and `PR_TSC_ENABLE` of prctl(2).
 const PR_GET_TSC: u64 = 25;
 const PR_SET_TSC: u64 = 26;
@@ -149,6 +153,10 @@ impl Recorder {
                 // When the kernel takes freed pages is its own affair: they are dropped at once.
                 self.set_registers(thread, &Registers { rdx: MADV_DONTNEED, ..*entry })?;
                 Ok(Intervention::Arguments)
+            }
+            // Only newer kernels know more than these of a process itself (process_madvise(2)); replay follows none of it.
+            libc::SYS_process_madvise if !REMOTE_HINTS.contains(&(arguments[3] as i32)) => {
+                self.instead(thread, entry, -i64::from(libc::EINVAL))
             }
             libc::SYS_prctl if arguments[0] == PR_SET_TSC => self.instead(thread, entry, 0),
             libc::SYS_prctl if arguments[0] == PR_GET_TSC => {

@@ -102,7 +102,8 @@ impl Track {
                 MemoryOp::Map(mapping) => overlaps(mapping.start, mapping.end),
                 MemoryOp::Unmap { start, len }
                 | MemoryOp::Protect { start, len, .. }
-                | MemoryOp::Discard { start, len } => overlaps(*start, start.saturating_add(*len)),
+                | MemoryOp::Discard { start, len }
+                | MemoryOp::Guard { start, len, .. } => overlaps(*start, start.saturating_add(*len)),
                 MemoryOp::Resize { .. } => true,
                 MemoryOp::StackLimit { .. } => false,
                 MemoryOp::Remap { old, old_len, new, new_len, .. } => {

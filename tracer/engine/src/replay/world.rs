@@ -13,17 +13,19 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use trace::{
-    Image, Mapping, MemoryOp, ObjectState, Reader, Registers, Source, SpaceId, State, ThreadId, Write,
+    GuardState, Image, Mapping, MemoryOp, ObjectState, Reader, Registers, Source, SpaceId, State, ThreadId,
+    Write,
 };
 
 use super::calls::Serving;
 use super::planted::Sentry;
 use crate::TracerError;
-use crate::layout::Layout;
+use crate::layout::{Layout, guard_advice};
 use crate::sys::memory::Memory;
 use crate::sys::process;
 use crate::sys::ptrace::{self, Resume, Wait};
@@ -376,6 +378,9 @@ impl World {
             };
             world.exec(blank, trace, &image, space.image, space.stack_limit)?;
         }
+        for GuardState { space, start, len } in state.guards.iter().cloned() {
+            world.memory_op(trace, space, &MemoryOp::Guard { start, len, install: true })?;
+        }
         for thread in &state.threads {
             world.add_thread(thread.thread, thread.process, thread.space, &thread.registers)?;
             let real = world.task(thread.thread)?.real;
@@ -689,9 +694,26 @@ fn remap_shared(shell: &Shell, layout: &Layout, shared: &BTreeMap<u32, SharedMem
             && let Some(memory) = shared.get(&object.id)
         {
             map_shared(shell, mapping, memory, *offset)?;
+            for part in layout.guards().iter().filter_map(|guard| in_mapping(guard, mapping)) {
+                set_guard(shell, part.start, part.end - part.start, true)?;
+            }
         }
     }
     Ok(())
+}
+
+fn in_mapping(range: &Range<u64>, mapping: &Mapping) -> Option<Range<u64>> {
+    let part = range.start.max(mapping.start)..range.end.min(mapping.end);
+    (!part.is_empty()).then_some(part)
+}
+
+fn set_guard(shell: &Shell, start: u64, len: u64, install: bool) -> io::Result<()> {
+    match shell.call(libc::SYS_madvise, [start, len, guard_advice(install), 0, 0, 0]) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(io::Error::other(
+            "the program has guard pages (MADV_GUARD_INSTALL), which only a kernel from Linux 6.13 on replays",
+        )),
+        set => set.map(drop),
+    }
 }
 
 fn map_shared(shell: &Shell, mapping: &Mapping, memory: &SharedMemory, offset: u64) -> io::Result<()> {
@@ -737,6 +759,7 @@ fn execute(
                 shell.call(libc::SYS_madvise, [*start, *len, libc::MADV_DONTNEED as u64, 0, 0, 0])?;
             }
         }
+        MemoryOp::Guard { start, len, install } => set_guard(shell, *start, *len, *install)?,
         // This changes no mapping: the object has been resized.
         MemoryOp::Resize { .. } => {}
         MemoryOp::StackLimit { bytes } => process::set_stack_limit(shell.leader, *bytes),
@@ -749,7 +772,9 @@ fn replaced(op: &MemoryOp) -> Option<std::ops::Range<u64>> {
     let range = |start: u64, len: u64| start..start.saturating_add(len);
     match op {
         MemoryOp::Map(mapping) => Some(mapping.start..mapping.end),
-        MemoryOp::Unmap { start, len } | MemoryOp::Discard { start, len } => Some(range(*start, *len)),
+        MemoryOp::Unmap { start, len }
+        | MemoryOp::Discard { start, len }
+        | MemoryOp::Guard { start, len, .. } => Some(range(*start, *len)),
         MemoryOp::Remap { new, new_len, .. } => Some(range(*new, *new_len)),
         MemoryOp::Protect { .. } | MemoryOp::Resize { .. } | MemoryOp::StackLimit { .. } => None,
     }

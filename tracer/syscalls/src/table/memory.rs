@@ -21,7 +21,7 @@ rows! {
     150 munlock(addr: Address, len: Unsigned);
     151 mlockall(flags: Flags);
     152 munlockall();
-    216 remap_file_pages(addr: Address, size: Unsigned, prot: Flags, pgoff: Unsigned, flags: Flags) [Memory];
+    216 remap_file_pages(addr: Address, size: Unsigned, prot: Flags, pgoff: Unsigned, flags: Flags) [Refused ENOSYS "pages of a mapping in another order are not followed"];
     237 mbind(addr: Address, len: Unsigned, mode: Unsigned, nodemask: In(BitsOfArg(4)), maxnode: Unsigned, flags: Flags);
     238 set_mempolicy(mode: Int, nodemask: In(BitsOfArg(2)), maxnode: Unsigned);
     239 get_mempolicy(mode: Out(Const(4)), nodemask: Out(BitsOfArg(2)), maxnode: Unsigned, addr: Address, flags: Flags);

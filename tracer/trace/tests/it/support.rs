@@ -251,6 +251,11 @@ fn memory_op() -> BoxedStrategy<MemoryOp> {
         }),
         (number, number).prop_map(|(start, len)| MemoryOp::Discard { start, len }),
         number.prop_map(|bytes| MemoryOp::StackLimit { bytes }),
+        (number, number, any::<bool>()).prop_map(|(start, len, install)| MemoryOp::Guard {
+            start,
+            len,
+            install
+        }),
         (any::<u32>(), number)
             .prop_map(|(id, len)| { MemoryOp::Resize { object: SharedObject { id, initial: None }, len } }),
     ]
