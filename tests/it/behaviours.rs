@@ -161,6 +161,11 @@ fn time_stamps_of_code_that_comes_later() {
 }
 
 #[test]
+fn a_program_that_forbids_itself_time_stamps() {
+    check("forbidden.c");
+}
+
+#[test]
 fn unruly_instructions() {
     check_varying("unruly.c");
 }
@@ -169,6 +174,12 @@ fn unruly_instructions() {
 fn the_program_sees_all_cores() {
     let scratch = Scratch::new();
     case(compile(&scratch, "cores.c")).all_cores().check();
+}
+
+#[test]
+fn cores_that_the_program_chooses() {
+    let scratch = Scratch::new();
+    case(compile(&scratch, "affinity.c")).all_cores().check();
 }
 
 #[test]
@@ -299,6 +310,7 @@ const ALL: &[(&str, bool)] = &[
     ("deep.c", true),
     ("execthread.c", true),
     ("filters.c", true),
+    ("forbidden.c", true),
     ("handover.c", true),
     ("interrupted.c", false),
     ("jit.c", true),
@@ -339,7 +351,9 @@ fn without_the_agent() {
         let case = case(compile(&scratch, source)).without_agent();
         drop(if *same { case.check_replay() } else { case.output_varies().check_replay() });
     }
-    case(compile(&scratch, "cores.c")).all_cores().without_agent().check_replay();
+    for source in ["affinity.c", "cores.c"] {
+        case(compile(&scratch, source)).all_cores().without_agent().check_replay();
+    }
 }
 
 /// Calls without a rule are recorded by comparing memory, and named once each.

@@ -190,7 +190,7 @@ impl Recorder {
             if map.executable() && map.is_file() && !map.shared && !map.writable() {
                 let meta = open_mapped(process, map).and_then(|file| file.metadata().ok());
                 let key = meta.map(|meta| TextKey::new(&meta, map.offset, map.end - map.start));
-                let found = self.patch_text(&memory, map.start..map.end, key).map_err(&failed)?;
+                let found = self.patch_text(&memory, map.start..map.end, key, true).map_err(&failed)?;
                 complete &= found.complete;
                 self.space_of(process).sites.extend(found.sites);
             }
@@ -305,7 +305,8 @@ impl Recorder {
             }
         }
         for thread in &stopped {
-            self.call_in(*thread, libc::SYS_prctl, [PR_SET_TSC as u64, PR_TSC_ENABLE, 0, 0, 0, 0]);
+            let mode = if self.tasks[thread].tsc_forbidden { PR_TSC_SIGSEGV } else { PR_TSC_ENABLE };
+            self.call_in(*thread, libc::SYS_prctl, [PR_SET_TSC as u64, mode, 0, 0, 0, 0]);
             let Rseq { address, bytes, signature, .. } = self.tasks[thread].rseq;
             if address != 0 {
                 let arguments = [address, bytes.into(), 0, signature.into(), 0, 0];

@@ -13,15 +13,16 @@
 
 use std::ops::Range;
 
-use trace::{MemoryOp, Registers, SpaceId};
+use trace::{Effect, MemoryOp, Registers, SpaceId, Write};
 
-use super::exec::VDSO;
+use super::exec::{TRAP, VDSO, text_of};
 use super::{Next, Recorder};
 use crate::TracerError;
 use crate::layout::subtract;
 use crate::sys::maps::Map;
 use crate::sys::process::{PR_SET_TSC, PR_TSC_ENABLE, PR_TSC_SIGSEGV};
 use crate::sys::ptrace::{self, Wait};
+use crate::unruly::Site;
 use crate::vdso;
 
 /// `READ_IMPLIES_EXEC` of personality(2).
@@ -40,6 +41,8 @@ pub(crate) struct Clocks {
     clean: bool,
     /// The time stamp counter need not trap, and the agent reads the clocks.
     active: bool,
+    /// A thread in it may not read the counter, or might not: no instruction that does is replaced any more, so that all fault.
+    pub(crate) forbidden: bool,
     text: Vec<Range<u64>>,
     /// Code that the call in progress has mapped, and that has been scanned without a doubt.
     scanned: Option<Range<u64>>,
@@ -57,6 +60,7 @@ impl Clocks {
         Clocks {
             clean: complete && vdso.is_some() && executable().all(is_known),
             active: false,
+            forbidden: false,
             text: text.map(|map| map.start..map.end).collect(),
             scanned: None,
             vdso: vdso.unwrap_or_default(),
@@ -146,7 +150,7 @@ impl Recorder {
         let netted = self.tasks[&thread].netted;
         let memory = self.memory_of(thread);
         let space = self.space_of(thread);
-        if netted && space.hooks.ready && space.clocks.clean {
+        if netted && space.hooks.ready && space.clocks.clean && !space.clocks.forbidden {
             let entries = space.clocks.vdso.entries;
             space.clocks.active = memory.write(agent::CLOCKS, &words(entries)).is_ok();
         }
@@ -185,6 +189,45 @@ impl Recorder {
             // Should it fail, the functions find the counter trapping, and the calls are begun again outside.
             let _ = memory.write(agent::CLOCKS, &words([0; agent::CLOCK_FUNCTIONS]));
         }
+    }
+
+    /// The program chooses whether a thread may read its counter (prctl(2), `PR_SET_TSC`); the result of the call.
+    pub(super) fn choose_time_stamps(&mut self, thread: i32, mode: u64) -> i64 {
+        let forbidden = match u64::from(mode as u32) {
+            PR_TSC_ENABLE => false,
+            PR_TSC_SIGSEGV => true,
+            _ => return -i64::from(libc::EINVAL),
+        };
+        self.task(thread).tsc_forbidden = forbidden;
+        0
+    }
+
+    /// A thread may not read its counter from now on: it faults, and so do the other threads of its space, which are served
+    /// then. What had been replaced by traps comes back.
+    pub(super) fn forbid_time_stamps(
+        &mut self,
+        thread: i32,
+        writes: &mut Vec<Write>,
+    ) -> Result<Effect, TracerError> {
+        self.end_clocks(thread);
+        let memory = self.memory_of(thread);
+        let space = self.space_of(thread);
+        space.clocks.forbidden = true;
+        let layout = &space.layout;
+        let is_there = |address: u64| {
+            layout.at(address).is_some_and(|mapping| text_of(mapping).is_some())
+                && memory.array(address).ok() == Some([TRAP])
+        };
+        let mut replaced: Vec<(u64, Site)> =
+            space.sites.extract_if(|address, site| site.reads_time_stamp() && is_there(*address)).collect();
+        replaced.sort_unstable_by_key(|(address, _)| *address);
+        for (address, site) in replaced {
+            let restored = memory.write(address, &[site.original]);
+            restored.map_err(TracerError::system("take a trap away"))?;
+            writes.push(Write { addr: address, data: self.data(vec![site.original])? });
+        }
+        // Like a change of the mappings: nothing that replay has put into the code stays meanwhile.
+        Ok(Effect::Memory(Vec::new()))
     }
 
     /// Makes the counter trap in a thread, or not, as its space wants it. The thread is about to execute the program's

@@ -88,6 +88,7 @@ impl Recorder {
         task.misplaced = true;
         (task.netted, task.filtered) = (self.tasks[&parent].netted, self.tasks[&parent].filtered);
         task.tsc_traps = self.tasks[&parent].tsc_traps;
+        task.tsc_forbidden = self.tasks[&parent].tsc_forbidden;
         task.clear_tid = if has(libc::CLONE_CHILD_CLEARTID) { request.child_tid } else { 0 };
         self.tasks.insert(child, task);
         let mut writes = Vec::new();

@@ -58,16 +58,18 @@ impl Recorder {
         new.syscall_address = patched.syscall_address;
         new.vdso = patched.original;
         let mut complete = !reads_imply_execution(thread);
+        let forbidden = self.tasks[&thread].tsc_forbidden;
         new.brk = maps.iter().find(|map| map.name == "[heap]").map_or(0, |heap| heap.start);
         for map in maps.iter().filter(|map| map.executable() && map.is_file()) {
             let len = map.end - map.start;
             let meta = open_mapped(thread, map).and_then(|file| file.metadata().ok());
             let key = meta.map(|meta| TextKey::new(&meta, map.offset, len));
-            let found = self.patch_text(&memory, map.start..map.end, key).map_err(&failed)?;
+            let found = self.patch_text(&memory, map.start..map.end, key, !forbidden).map_err(&failed)?;
             complete &= found.complete;
             new.sites.extend(found.sites);
         }
         new.clocks = Clocks::new(&maps, complete, patched.clocks);
+        new.clocks.forbidden = forbidden;
         self.spaces.insert(space, new);
         let image = self.capture(thread, space, registers, &memory, &maps)?;
         if let Some(new) = self.spaces.get_mut(&space) {
@@ -155,15 +157,16 @@ impl Recorder {
     }
 
     /// Replaces the unruly instructions in code that a file's mapping shows by traps. What was found is kept for the next
-    /// program that maps it.
+    /// program that maps it. Without `time_stamps` those that read the time stamp counter stay: they fault.
     pub(super) fn patch_text(
         &mut self,
         memory: &Memory,
         range: Range<u64>,
         key: Option<TextKey>,
+        time_stamps: bool,
     ) -> std::io::Result<unruly::Found> {
         let known = key.as_ref().and_then(|key| self.unruly_sites.get(key));
-        let found = match known {
+        let mut found = match known {
             Some(known) => known.moved(range.start),
             None => {
                 let mut code = vec![0; (range.end - range.start) as usize];
@@ -171,11 +174,12 @@ impl Recorder {
                 unruly::scan(&code[..read], range.start)
             }
         };
-        for (address, _) in &found.sites {
-            memory.write(*address, &[TRAP])?;
-        }
         if let Some(key) = key {
             self.unruly_sites.entry(key).or_insert_with(|| found.moved(range.start.wrapping_neg()));
+        }
+        found.sites.retain(|(_, site)| time_stamps || !site.reads_time_stamp());
+        for (address, _) in &found.sites {
+            memory.write(*address, &[TRAP])?;
         }
         Ok(found)
     }

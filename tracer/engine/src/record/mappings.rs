@@ -176,7 +176,8 @@ impl Recorder {
             let memory = self.memory_of(thread);
             let path = format!("/proc/{thread}/fd/{}", descriptor as i32);
             let key = std::fs::metadata(&path).ok().map(|meta| TextKey::new(&meta, offset, end - start));
-            let found = self.patch_text(&memory, start..end, key);
+            let time_stamps = !self.space_of(thread).clocks.forbidden;
+            let found = self.patch_text(&memory, start..end, key, time_stamps);
             let found = found.map_err(TracerError::system("patch code"))?;
             for (address, _) in &found.sites {
                 writes.push(Write { addr: *address, data: self.data(vec![TRAP])? });

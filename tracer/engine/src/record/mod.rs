@@ -21,6 +21,7 @@ mod changes;
 mod chaos;
 mod clocks;
 mod clone;
+mod cores;
 mod disguise;
 mod ending;
 mod exec;

@@ -208,9 +208,13 @@ impl Recorder {
         thread: i32,
         registers: &Registers,
     ) -> Option<(Registers, InstructionKind, Registers)> {
+        if self.tasks[&thread].tsc_forbidden {
+            return None;
+        }
         let code: [u8; 3] = self.memory_of(thread).array(registers.rip).ok()?;
         let (kind, len) = unruly::time_stamp_instruction(&code)?;
         let (counter, processor) = machine::time_stamp();
+        let processor = self.processor_shown(thread, processor);
         Some((*registers, kind, unruly::after_time_stamp(registers, kind, len, counter, processor)))
     }
 
@@ -224,10 +228,15 @@ impl Recorder {
         let before = Registers { rip: address, ..*registers };
         if site.reads_time_stamp() {
             let (counter, processor) = machine::time_stamp();
+            let processor = self.processor_shown(thread, processor);
             let after = unruly::after_time_stamp(&before, site.kind, site.len, counter, processor);
             return Some((before, site.kind, after));
         }
-        let value = if site.kind == InstructionKind::Rdpid { self.core.into() } else { random() };
+        let value = if site.kind == InstructionKind::Rdpid {
+            self.processor_shown(thread, self.core).into()
+        } else {
+            random()
+        };
         Some((before, site.kind, unruly::after_site(&before, &site, value)))
     }
 

@@ -1,6 +1,5 @@
 //! Entry to and return from system calls.
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use syscalls::{Class, Coverage};
@@ -13,7 +12,7 @@ use super::unknown::{self, Before};
 use super::{NO_EFFECT, Next, Recorder};
 use crate::TracerError;
 use crate::sys::memory::Memory;
-use crate::sys::process;
+use crate::sys::process::{self, PR_SET_TSC, PR_TSC_ENABLE, PR_TSC_SIGSEGV};
 use crate::sys::ptrace;
 use crate::sys::seccomp;
 use crate::sys::signal;
@@ -34,10 +33,8 @@ const MADV_DONTNEED: u64 = 4;
 const REMOTE_HINTS: [i32; 4] =
     [libc::MADV_WILLNEED, libc::MADV_COLD, libc::MADV_PAGEOUT, libc::MADV_COLLAPSE];
 
-/// `PR_GET_TSC`, `PR_SET_TSC` and `PR_TSC_ENABLE` of prctl(2).
-const PR_GET_TSC: u64 = 25;
-const PR_SET_TSC: u64 = 26;
-const PR_TSC_ENABLE: u32 = 1;
+/// `PR_GET_TSC` of prctl(2).
+const PR_GET_TSC: i32 = 25;
 
 impl Recorder {
     pub(super) fn syscall_entry(&mut self, thread: i32) -> Result<Next, TracerError> {
@@ -158,9 +155,13 @@ impl Recorder {
             libc::SYS_process_madvise if !REMOTE_HINTS.contains(&(arguments[3] as i32)) => {
                 self.instead(thread, entry, -i64::from(libc::EINVAL))
             }
-            libc::SYS_prctl if arguments[0] == PR_SET_TSC => self.instead(thread, entry, 0),
-            libc::SYS_prctl if arguments[0] == PR_GET_TSC => {
-                let written = self.memory_of(thread).write(arguments[1], &PR_TSC_ENABLE.to_le_bytes());
+            libc::SYS_prctl if arguments[0] as i32 == PR_SET_TSC => {
+                let result = self.choose_time_stamps(thread, arguments[1]);
+                self.instead(thread, entry, result)
+            }
+            libc::SYS_prctl if arguments[0] as i32 == PR_GET_TSC => {
+                let mode = if self.tasks[&thread].tsc_forbidden { PR_TSC_SIGSEGV } else { PR_TSC_ENABLE };
+                let written = self.memory_of(thread).write(arguments[1], &(mode as u32).to_le_bytes());
                 self.instead(thread, entry, if written.is_ok() { 0 } else { -i64::from(libc::EFAULT) })
             }
             libc::SYS_prctl if arguments[0] as i32 == libc::PR_GET_SECCOMP => {
@@ -219,25 +220,6 @@ impl Recorder {
         Ok(Intervention::Result(result))
     }
 
-    /// The program may choose its cores; it only believes so (all of it runs on one).
-    fn set_affinity(&mut self, thread: i32, entry: &Registers) -> Result<Intervention, TracerError> {
-        let [target, len, address, ..] = entry.arguments();
-        let mut mask = vec![0; (len as usize).min(self.tasks[&thread].affinity.len())];
-        if self.memory_of(thread).read(address, &mut mask).is_err() {
-            return self.instead(thread, entry, -i64::from(libc::EFAULT));
-        }
-        mask.resize(self.tasks[&thread].affinity.len(), 0);
-        if mask.iter().all(|byte| *byte == 0) {
-            return self.instead(thread, entry, -i64::from(libc::EINVAL));
-        }
-        let target = if target == 0 { thread } else { target as i32 };
-        match self.tasks.get_mut(&target) {
-            Some(task) => task.affinity = Rc::new(mask),
-            None => return Ok(Intervention::None),
-        }
-        self.instead(thread, entry, 0)
-    }
-
     pub(super) fn syscall_exit(&mut self, thread: i32) -> Result<Next, TracerError> {
         let mut registers = self.registers(thread)?;
         let task = self.task(thread);
@@ -260,6 +242,7 @@ impl Recorder {
         let memory = self.memory_of(thread);
         let before = self.task(thread).before.take();
         self.show_affinity(thread, &memory, &entry, result);
+        self.show_core(thread, &memory, &entry, result);
         let mut writes = Vec::new();
         if let Some(len) = self.disguise_status(thread, &entry, result, &memory)? {
             // What is left of the longer text behind the new end stays in memory.
@@ -390,19 +373,6 @@ impl Recorder {
         }
     }
 
-    /// sched_getaffinity(2) shows what the program chose, not the recorder's pinning.
-    fn show_affinity(&mut self, thread: i32, memory: &Memory, entry: &Registers, result: i64) {
-        if entry.orig_rax as i64 != libc::SYS_sched_getaffinity || result <= 0 {
-            return;
-        }
-        let target = if entry.rdi == 0 { thread } else { entry.rdi as i32 };
-        if let Some(task) = self.tasks.get(&target) {
-            let len = task.affinity.len().min(result as usize);
-            // A buffer that cannot be written has made the call fail already.
-            let _ = memory.write(entry.rdx, &task.affinity[..len]);
-        }
-    }
-
     #[allow(clippy::too_many_arguments, reason = "the facts of one call")]
     pub(super) fn collect_writes(
         &mut self,
@@ -462,6 +432,13 @@ impl Recorder {
             }
             libc::SYS_arch_prctl if result == 0 => {
                 Ok(Effect::Registers { after: Box::new(*exit), xstate: None })
+            }
+            libc::SYS_prctl
+                if result == 0
+                    && entry.rdi as i32 == PR_SET_TSC
+                    && u64::from(entry.rsi as u32) == PR_TSC_SIGSEGV =>
+            {
+                self.forbid_time_stamps(thread, writes)
             }
             libc::SYS_set_tid_address => {
                 self.task(thread).clear_tid = entry.rdi;

@@ -79,6 +79,8 @@ pub(crate) struct Task {
     pub(crate) before: Option<crate::record::unknown::Before>,
     /// Its time stamp counter traps.
     pub(crate) tsc_traps: bool,
+    /// The program has forbidden the thread to read its time stamp counter (prctl(2), `PR_SET_TSC`).
+    pub(crate) tsc_forbidden: bool,
     /// It was in a call when a snapshot was made: its extended state is not in the trace yet.
     pub(crate) owes_state: bool,
     /// It loses its turn before the call that it is at, which it will make then.
@@ -147,6 +149,7 @@ impl Task {
             strict: false,
             before: None,
             tsc_traps: true,
+            tsc_forbidden: false,
             owes_state: false,
             loses_turn: false,
             lost_turn: false,

@@ -222,6 +222,23 @@ pub(crate) fn set_affinity(thread: i32, cores: &[u8]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The cores that the kernel would leave of a set, for a thread that may run where this one may. This thread goes back to
+/// its own core.
+pub(crate) fn cores_allowed(cores: &[u8], own: u32) -> io::Result<Vec<u8>> {
+    let left = set_affinity(0, cores).and_then(|()| affinity(0));
+    pin(0, own)?;
+    left
+}
+
+/// The node of memory that a core belongs to.
+pub(crate) fn node_of(core: u32) -> u32 {
+    let number = |entry: io::Result<std::fs::DirEntry>| {
+        entry.ok()?.file_name().to_str()?.strip_prefix("node")?.parse().ok()
+    };
+    let entries = std::fs::read_dir(format!("/sys/devices/system/cpu/cpu{core}"));
+    entries.into_iter().flatten().find_map(number).unwrap_or(0)
+}
+
 /// The core this thread runs on: the kernel has chosen it because it was free.
 pub(crate) fn current_core() -> Option<u32> {
     // SAFETY: sched_getcpu takes and touches nothing.
