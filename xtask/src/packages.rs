@@ -15,6 +15,8 @@ pub(crate) const COMPILER: &[Need] =
 pub(crate) const TESTS: &[Need] = &[
     ("g++", "g++"),
     ("gdb", "gdb"),
+    ("dwz", "dwz"),
+    ("llvm-dwp", "llvm"),
     ("git", "git"),
     ("python3", "python3"),
     ("perl", "perl"),

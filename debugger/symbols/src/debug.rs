@@ -3,12 +3,13 @@
 use crate::image::{Image, R};
 use crate::index::{NameIndex, UnitIndex};
 use crate::lines::Lines;
+use crate::split::{SplitFiles, SplitType, SplitUnit};
 use gimli::constants as dw;
-use gimli::{AttributeValue, DebuggingInformationEntry, EndianSlice, LittleEndian, UnitOffset, UnitType};
+use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset, UnitType};
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// Links from DIE to DIE (origin, specification, typedef) are followed so far: cycles occur in broken files.
 pub(crate) const LINKS_MAX: usize = 32;
@@ -25,40 +26,96 @@ pub(crate) struct DieAt {
     pub(crate) offset: UnitOffset,
 }
 
+/// Which section of which file a unit is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// `.debug_info`.
+    Info,
+    /// `.debug_types`: only reached by signature.
+    Types,
+    /// `.debug_info` of the supplementary file of dwz.
+    Supplement,
+    /// A type unit of a `.dwo` file or package.
+    Split,
+}
+
 pub(crate) struct UnitSlot {
-    header: gimli::UnitHeader<R>,
+    pub(crate) header: gimli::UnitHeader<R>,
+    pub(crate) origin: Origin,
+    /// Offset in the section that references count from.
     start: usize,
     type_unit: bool,
-    unit: OnceLock<Option<Unit>>,
+    /// The unit as it is in its own file.
+    own: OnceLock<Option<Unit>>,
+    /// What a skeleton stands for.
+    split: OnceLock<Option<SplitUnit>>,
+    /// The file of a unit of [`Origin::Split`].
+    file: Option<Arc<gimli::Dwarf<R>>>,
     index: OnceLock<UnitIndex>,
     lines: OnceLock<Lines>,
 }
 
-/// All DWARF of an image.
+impl UnitSlot {
+    fn new(header: gimli::UnitHeader<R>, origin: Origin, start: usize, type_unit: bool) -> Self {
+        let (own, split, index, lines) = Default::default();
+        Self { header, origin, start, type_unit, own, split, file: None, index, lines }
+    }
+}
+
+/// A unit with the sections it is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) dwarf: &'a gimli::Dwarf<R>,
+    pub(crate) unit: &'a Unit,
+}
+
+/// All DWARF of an image: its own units, those of the supplementary file, and what skeletons stand for.
+///
+/// A unit has one number whatever file it is in. Numbers from [`LATE_FIRST`] on are type units of split files, which are
+/// known only when those are opened.
 pub(crate) struct Debug {
     pub(crate) dwarf: gimli::Dwarf<R>,
     pub(crate) units: Vec<UnitSlot>,
+    /// Places in `units` of the units of `.debug_info`, and of those of the supplementary file: in order of offset.
+    info: Range<usize>,
+    supplement: Range<usize>,
     signatures: HashMap<u64, DieAt>,
+    files: SplitFiles,
+    late: RwLock<Late>,
     ranges: OnceLock<Vec<(u64, u64, u32)>>,
     names: OnceLock<NameIndex>,
     vtables: OnceLock<HashMap<u64, DieAt>>,
 }
 
+/// The first number of a type unit of a split file.
+const LATE_FIRST: u32 = 1 << 31;
+
+/// Type units of split files. They are never given back, as the images they belong to.
+#[derive(Default)]
+struct Late {
+    units: Vec<&'static UnitSlot>,
+    signatures: HashMap<u64, DieAt>,
+}
+
 impl Debug {
     pub(crate) fn load(image: &Image) -> Option<Self> {
-        let section = |id: gimli::SectionId| {
-            let data = image.section(id.name()).map_or(&[][..], |section| section.data);
-            Ok::<_, gimli::Error>(EndianSlice::new(data, LittleEndian))
-        };
+        let section = |id: gimli::SectionId| Ok::<_, gimli::Error>(image.reader(id.name()));
         let mut dwarf = gimli::Dwarf::load(section).ok()?;
-        if let Some(alternative) = alternative(image) {
-            dwarf.set_sup(alternative);
+        if let Some(file) = image.supplement() {
+            let section = |id: gimli::SectionId| Ok::<_, gimli::Error>(file.reader(id.name()));
+            let mut supplement = gimli::Dwarf::load(section).ok()?;
+            supplement.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
+            dwarf.set_sup(supplement);
         }
         dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
         let mut debug = Self {
             dwarf,
             units: Vec::new(),
+            info: 0..0,
+            supplement: 0..0,
             signatures: HashMap::new(),
+            files: image.split_files(),
+            late: RwLock::default(),
             ranges: OnceLock::new(),
             names: OnceLock::new(),
             vtables: OnceLock::new(),
@@ -70,68 +127,140 @@ impl Debug {
     fn read_headers(&mut self) {
         let mut headers = self.dwarf.units();
         while let Ok(Some(header)) = headers.next() {
-            if self.units.len() >= UNITS_MAX {
-                return;
-            }
-            self.add_header(header, false);
+            self.add_header(header, Origin::Info);
         }
+        self.info = 0..self.units.len();
         let mut headers = self.dwarf.type_units();
         while let Ok(Some(header)) = headers.next() {
-            if self.units.len() >= UNITS_MAX {
-                return;
-            }
-            self.add_header(header, true);
+            self.add_header(header, Origin::Types);
         }
+        let Some(mut headers) = self.dwarf.sup().map(gimli::Dwarf::units) else { return };
+        let first = self.units.len();
+        while let Ok(Some(header)) = headers.next() {
+            self.add_header(header, Origin::Supplement);
+        }
+        self.supplement = first..self.units.len();
     }
 
-    fn add_header(&mut self, header: gimli::UnitHeader<R>, debug_types: bool) {
+    fn add_header(&mut self, header: gimli::UnitHeader<R>, origin: Origin) {
+        if self.units.len() >= UNITS_MAX {
+            return;
+        }
         let unit = self.units.len() as u32;
-        let mut type_unit = debug_types;
+        let mut type_unit = origin == Origin::Types;
         if let UnitType::Type { type_signature, type_offset } = header.type_() {
             self.signatures.insert(type_signature.0, DieAt { unit, offset: type_offset });
             type_unit = true;
         }
-        // Units of `.debug_types` are only reached by signature: offset 0 of another section must not be found.
-        let start =
-            if debug_types { usize::MAX } else { header.debug_info_offset().map_or(usize::MAX, |at| at.0) };
-        let slot = UnitSlot {
-            header,
-            start,
-            type_unit,
-            unit: OnceLock::new(),
-            index: OnceLock::new(),
-            lines: OnceLock::new(),
-        };
-        self.units.push(slot);
+        let start = header.debug_info_offset().map_or(usize::MAX, |at| at.0);
+        self.units.push(UnitSlot::new(header, origin, start, type_unit));
+    }
+
+    /// The unit of a number, wherever it lives.
+    pub(crate) fn slot(&self, unit: u32) -> Option<&UnitSlot> {
+        match unit.checked_sub(LATE_FIRST) {
+            None => self.units.get(unit as usize),
+            Some(late) => self.late().units.get(late as usize).copied(),
+        }
+    }
+
+    fn late(&self) -> std::sync::RwLockReadGuard<'_, Late> {
+        // Nothing panics while it holds this lock.
+        self.late.read().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn own_part<'a>(&'a self, slot: &'a UnitSlot) -> Option<Part<'a>> {
+        let dwarf = self.dwarf_of(slot);
+        let unit = slot.own.get_or_init(|| dwarf.unit(slot.header).ok()).as_ref()?;
+        Some(Part { dwarf, unit })
+    }
+
+    /// The sections that a unit's own part is read with.
+    pub(crate) fn dwarf_of<'a>(&'a self, slot: &'a UnitSlot) -> &'a gimli::Dwarf<R> {
+        match (slot.origin, &slot.file) {
+            (Origin::Supplement, _) => self.dwarf.sup().unwrap_or(&self.dwarf),
+            (Origin::Split, Some(file)) => file,
+            _ => &self.dwarf,
+        }
+    }
+
+    /// The unit with its sections: the whole one when its own file has a skeleton only. `None` when its header or
+    /// root is broken.
+    pub(crate) fn part(&self, unit: u32) -> Option<Part<'_>> {
+        let slot = self.slot(unit)?;
+        let own = self.own_part(slot)?;
+        if slot.origin != Origin::Info || own.unit.dwo_id.is_none() {
+            return Some(own);
+        }
+        let split = slot.split.get_or_init(|| self.open_split(own.unit));
+        Some(split.as_ref().map_or(own, |split| Part { dwarf: &split.dwarf, unit: &split.unit }))
+    }
+
+    fn open_split(&self, skeleton: &Unit) -> Option<SplitUnit> {
+        let found = self.files.of(&self.dwarf, skeleton)?;
+        for own in found.types {
+            self.add_late(own);
+        }
+        Some(found.unit)
+    }
+
+    fn add_late(&self, own: SplitType) -> Option<DieAt> {
+        let mut late = self.late.write().unwrap_or_else(|poison| poison.into_inner());
+        if let Some(known) = late.signatures.get(&own.signature) {
+            return Some(*known);
+        }
+        if late.units.len() >= UNITS_MAX {
+            return None;
+        }
+        let at = DieAt { unit: LATE_FIRST + late.units.len() as u32, offset: own.offset };
+        let slot = UnitSlot::new(own.header, Origin::Split, usize::MAX, true);
+        late.units.push(Box::leak(Box::new(UnitSlot { file: Some(own.dwarf), ..slot })));
+        late.signatures.insert(own.signature, at);
+        Some(at)
     }
 
     /// The parsed unit, or `None` when its header or root is broken.
     pub(crate) fn unit(&self, unit: u32) -> Option<&Unit> {
-        let slot = self.units.get(unit as usize)?;
-        slot.unit.get_or_init(|| self.dwarf.unit(slot.header).ok()).as_ref()
+        self.part(unit).map(|part| part.unit)
+    }
+
+    /// The part that has the line table: a skeleton keeps it.
+    pub(crate) fn line_part(&self, unit: u32) -> Option<Part<'_>> {
+        self.own_part(self.slot(unit)?)
     }
 
     pub(crate) fn index(&self, unit: u32) -> Option<&UnitIndex> {
-        let slot = self.units.get(unit as usize)?;
+        let slot = self.slot(unit)?;
         Some(slot.index.get_or_init(|| UnitIndex::build(self, unit)))
     }
 
     pub(crate) fn lines(&self, unit: u32) -> Option<&Lines> {
-        let slot = self.units.get(unit as usize)?;
+        let slot = self.slot(unit)?;
         Some(slot.lines.get_or_init(|| Lines::build(self, unit)))
     }
 
-    pub(crate) fn unit_numbers(&self) -> std::ops::Range<u32> {
+    /// Numbers of the units that are known without opening split files.
+    pub(crate) fn unit_numbers(&self) -> Range<u32> {
         0..self.units.len() as u32
+    }
+
+    /// Numbers of the type units of split files that are known by now.
+    fn late_numbers(&self) -> Range<u32> {
+        LATE_FIRST..LATE_FIRST + self.late().units.len() as u32
     }
 
     /// Functions, variables and types by name, over all units, built in parallel on the first call.
     pub(crate) fn names(&self) -> &NameIndex {
         self.names.get_or_init(|| {
-            self.unit_numbers().into_par_iter().for_each(|unit| {
+            let build = |unit| {
                 self.index(unit);
-            });
-            NameIndex::build(self)
+            };
+            self.unit_numbers().into_par_iter().for_each(build);
+            for packed in self.files.packed_types(&self.dwarf) {
+                self.add_late(packed);
+            }
+            self.late_numbers().into_par_iter().for_each(build);
+            NameIndex::build(self, self.unit_numbers().chain(self.late_numbers()))
         })
     }
 
@@ -183,19 +312,22 @@ impl Debug {
     }
 
     fn ranges_of(&self, number: u32) -> Vec<(u64, u64, u32)> {
-        if self.units.get(number as usize).is_none_or(|slot| slot.type_unit) {
+        let Some(slot) = self.slot(number).filter(|slot| !slot.type_unit && slot.origin == Origin::Info)
+        else {
             return Vec::new();
-        }
-        let Some(unit) = self.unit(number) else { return Vec::new() };
+        };
+        let Some(part) = self.own_part(slot) else { return Vec::new() };
         let mut found = Vec::new();
-        if let Ok(mut ranges) = self.dwarf.unit_ranges(unit) {
+        if let Ok(mut ranges) = part.dwarf.unit_ranges(part.unit) {
             while let Ok(Some(range)) = ranges.next() {
                 if range.begin != 0 && range.begin < range.end {
                     found.push((range.begin, range.end, number));
                 }
             }
         }
-        if found.is_empty() {
+        let root = part.unit.entry(part.unit.header.root_offset()).ok();
+        let partial = root.is_some_and(|root| root.tag() == dw::DW_TAG_partial_unit);
+        if found.is_empty() && !partial {
             let index = self.index(number).into_iter();
             found.extend(
                 index.flat_map(|index| index.function_ranges()).map(|(begin, end)| (begin, end, number)),
@@ -208,17 +340,41 @@ impl Debug {
     pub(crate) fn target(&self, unit: u32, value: AttributeValue<R>) -> Option<DieAt> {
         match value {
             AttributeValue::UnitRef(offset) => Some(DieAt { unit, offset }),
-            AttributeValue::DebugInfoRef(offset) => self.at_section_offset(offset),
-            AttributeValue::DebugTypesRef(signature) => self.signatures.get(&signature.0).copied(),
+            AttributeValue::DebugInfoRef(offset) => self.at_section_offset(unit, offset),
+            AttributeValue::DebugInfoRefSup(offset) => self.within(self.supplement.clone(), offset),
+            AttributeValue::DebugTypesRef(signature) => self.signed(signature.0),
             _ => None,
         }
     }
 
-    fn at_section_offset(&self, offset: gimli::DebugInfoOffset) -> Option<DieAt> {
-        let end = self.units.partition_point(|slot| slot.start <= offset.0);
-        let unit = end.checked_sub(1)?;
-        let offset = offset.to_unit_offset(&self.units.get(unit)?.header)?;
-        Some(DieAt { unit: unit as u32, offset })
+    /// The type of this signature, in whichever file.
+    fn signed(&self, signature: u64) -> Option<DieAt> {
+        let known = self.signatures.get(&signature).copied();
+        let known = known.or_else(|| self.late().signatures.get(&signature).copied());
+        known.or_else(|| self.add_late(self.files.packed_type(&self.dwarf, signature)?))
+    }
+
+    /// An offset in the section that this unit is in.
+    fn at_section_offset(&self, unit: u32, offset: gimli::DebugInfoOffset) -> Option<DieAt> {
+        let slot = self.slot(unit)?;
+        match slot.origin {
+            Origin::Supplement => self.within(self.supplement.clone(), offset),
+            Origin::Info if slot.split.get().is_some_and(Option::is_some) => {
+                // In a split file the section has this one unit.
+                let offset = offset.to_unit_offset(&self.unit(unit)?.header)?;
+                Some(DieAt { unit, offset })
+            }
+            Origin::Info | Origin::Types => self.within(self.info.clone(), offset),
+            Origin::Split => None,
+        }
+    }
+
+    fn within(&self, units: Range<usize>, offset: gimli::DebugInfoOffset) -> Option<DieAt> {
+        let first = units.start;
+        let units = self.units.get(units)?;
+        let place = units.partition_point(|slot| slot.start <= offset.0).checked_sub(1)?;
+        let offset = offset.to_unit_offset(&units.get(place)?.header)?;
+        Some(DieAt { unit: (first + place) as u32, offset })
     }
 
     /// The DIE that a reference attribute of `die` points to.
@@ -246,7 +402,8 @@ impl Debug {
     }
 
     pub(crate) fn string(&self, unit: u32, value: AttributeValue<R>) -> Option<String> {
-        let text = self.dwarf.attr_string(self.unit(unit)?, value).ok()?;
+        let part = self.part(unit)?;
+        let text = part.dwarf.attr_string(part.unit, value).ok()?;
         Some(text.to_string_lossy().into_owned())
     }
 
@@ -262,10 +419,8 @@ impl Debug {
     }
 
     pub(crate) fn die_ranges(&self, unit: u32, die: &Die) -> Vec<(u64, u64)> {
-        let Some(ranges) = self.unit(unit).and_then(|unit| self.dwarf.die_ranges(unit, die).ok()) else {
-            return Vec::new();
-        };
-        let mut ranges = ranges;
+        let ranges = self.part(unit).and_then(|part| part.dwarf.die_ranges(part.unit, die).ok());
+        let Some(mut ranges) = ranges else { return Vec::new() };
         let mut found = Vec::new();
         while let Ok(Some(range)) = ranges.next() {
             // Linkers leave dropped functions at address 0.
@@ -277,7 +432,8 @@ impl Debug {
     }
 
     pub(crate) fn address(&self, unit: u32, value: AttributeValue<R>) -> Option<u64> {
-        self.dwarf.attr_address(self.unit(unit)?, value).ok().flatten()
+        let part = self.part(unit)?;
+        part.dwarf.attr_address(part.unit, value).ok().flatten()
     }
 
     /// Direct children of a DIE, with their places.
@@ -311,19 +467,4 @@ impl Debug {
             _ => None,
         }
     }
-}
-
-/// The file that dwz moved common parts to.
-fn alternative(image: &Image) -> Option<gimli::Dwarf<R>> {
-    use object::Object;
-    let file = image.debug_file().unwrap_or(&image.file);
-    let (name, _) = file.gnu_debugaltlink().ok().flatten()?;
-    let name = String::from_utf8_lossy(name).into_owned();
-    let folder = image.path().parent().unwrap_or(Path::new("/"));
-    let other = Image::open(&folder.join(name)).ok()?;
-    let section = |id: gimli::SectionId| {
-        let data = other.section(id.name()).map_or(&[][..], |section| section.data);
-        Ok::<_, gimli::Error>(EndianSlice::new(data, LittleEndian))
-    };
-    gimli::Dwarf::load(section).ok()
 }

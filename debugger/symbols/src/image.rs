@@ -5,19 +5,18 @@
 //! and free of reference counts, which is what makes the index fast.
 
 use crate::debug::Debug;
+use crate::sections::{DebugFile, Section, map, section_of};
+use crate::sources::{self, DebugSources, Notices};
+use crate::split::SplitFiles;
 use crate::symtab::SymbolTable;
 use gimli::{EndianSlice, LittleEndian};
-use object::{Object, ObjectSection, ObjectSegment};
+use object::{Object, ObjectSegment};
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 pub(crate) type R = EndianSlice<'static, LittleEndian>;
-
-/// The largest debug section that is decompressed.
-const SECTION_BYTES_MAX: u64 = 4 << 30;
 
 /// Why a file could not become a module.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +59,6 @@ pub(crate) struct Tls {
     pub(crate) align: u64,
 }
 
-/// A section's bytes and address.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Section {
-    pub(crate) data: &'static [u8],
-    pub(crate) address: u64,
-}
-
 /// One parsed ELF file.
 pub struct Image {
     path: PathBuf,
@@ -74,7 +66,10 @@ pub struct Image {
     pub(crate) segments: Vec<Segment>,
     pub(crate) tls: Option<Tls>,
     entry: u64,
-    debug_file: OnceLock<Option<object::File<'static>>>,
+    sources: Arc<DebugSources>,
+    notices: Arc<Notices>,
+    modified: Option<SystemTime>,
+    debug_file: OnceLock<Option<DebugFile>>,
     debug: OnceLock<Option<Debug>>,
     symtab: OnceLock<SymbolTable>,
     sections: Mutex<HashMap<String, Option<Section>>>,
@@ -92,8 +87,18 @@ impl Image {
     /// # Errors
     /// The file cannot be opened, or is no x86-64 ELF object.
     pub fn open(path: &Path) -> Result<Self, ModuleError> {
+        Self::open_with(path, Arc::default())
+    }
+
+    /// As [`Image::open`], with places of one's own to look for debug information.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_with(path: &Path, sources: Arc<DebugSources>) -> Result<Self, ModuleError> {
         let data = map(path).map_err(|source| ModuleError::Open { path: path.to_owned(), source })?;
-        Self::parse(path, data)
+        let mut image = Self::parse(path, data, sources)?;
+        image.modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        Ok(image)
     }
 
     /// Parses bytes that are already in memory, for a vDSO or a test. The bytes are kept for ever.
@@ -101,10 +106,10 @@ impl Image {
     /// # Errors
     /// The bytes are no x86-64 ELF object.
     pub fn from_bytes(path: &Path, data: Vec<u8>) -> Result<Self, ModuleError> {
-        Self::parse(path, Vec::leak(data))
+        Self::parse(path, Vec::leak(data), Arc::default())
     }
 
-    fn parse(path: &Path, data: &'static [u8]) -> Result<Self, ModuleError> {
+    fn parse(path: &Path, data: &'static [u8], sources: Arc<DebugSources>) -> Result<Self, ModuleError> {
         let not_elf = |reason: String| ModuleError::NotElf { path: path.to_owned(), reason };
         let file = object::File::parse(data).map_err(|error| not_elf(error.to_string()))?;
         if file.format() != object::BinaryFormat::Elf || file.architecture() != object::Architecture::X86_64 {
@@ -120,6 +125,9 @@ impl Image {
             tls: tls(&file),
             entry: file.entry(),
             file,
+            sources,
+            notices: Arc::default(),
+            modified: None,
             debug_file: OnceLock::new(),
             debug: OnceLock::new(),
             symtab: OnceLock::new(),
@@ -152,6 +160,36 @@ impl Image {
         self.debug().is_some_and(|debug| !debug.units.is_empty())
     }
 
+    /// The separate debug file that is used, when there is one.
+    pub fn debug_path(&self) -> Option<&Path> {
+        self.separate().map(|found| found.path.as_path())
+    }
+
+    /// What went wrong so far while debug information was looked for and read, each once, to be shown: files that
+    /// belong to another build, and parts that are missing.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.all()
+    }
+
+    /// When the file was last changed; `None` for bytes from memory.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
+    pub(crate) fn split_files(&self) -> SplitFiles {
+        let debug_file = self.debug_path().map(Path::to_owned);
+        SplitFiles::new(self.path.clone(), debug_file, Arc::clone(&self.sources), Arc::clone(&self.notices))
+    }
+
+    /// The supplementary file of dwz, of this file or of its debug file.
+    pub(crate) fn supplement(&self) -> Option<DebugFile> {
+        let holder = match self.separate() {
+            Some(separate) => (separate.path.as_path(), &separate.file),
+            None => (self.path.as_path(), &self.file),
+        };
+        sources::supplement(holder, &self.sources, &self.notices)
+    }
+
     pub(crate) fn debug(&self) -> Option<&Debug> {
         self.debug.get_or_init(|| Debug::load(self)).as_ref()
     }
@@ -162,12 +200,22 @@ impl Image {
 
     /// The separate debug file, searched for only when this file has no `.debug_info`.
     pub(crate) fn debug_file(&self) -> Option<&object::File<'static>> {
+        self.separate().map(|found| &found.file)
+    }
+
+    fn separate(&self) -> Option<&DebugFile> {
         let found = self.debug_file.get_or_init(|| {
             let own = self.file.section_by_name(".debug_info").is_some();
             let own = own || self.file.section_by_name(".zdebug_info").is_some();
-            if own { None } else { find_debug_file(&self.path, &self.file) }
+            if own { None } else { sources::debug_file(&self.path, &self.file, &self.sources, &self.notices) }
         });
         found.as_ref()
+    }
+
+    /// A section as a reader, empty when it is missing.
+    pub(crate) fn reader(&self, name: &str) -> R {
+        let data = self.section(name).map_or(&[][..], |section| section.data);
+        EndianSlice::new(data, LittleEndian)
     }
 
     /// A section of this file, else of its debug file, decompressed.
@@ -184,30 +232,6 @@ impl Image {
     }
 }
 
-/// Sections without bytes in this file (`NOBITS` in a debug file) count as missing.
-fn section_of(file: &object::File<'static>, name: &str) -> Option<Section> {
-    let section = file.section_by_name(name)?;
-    let range = section.compressed_file_range().ok()?;
-    let address = section.address();
-    if range.format == object::CompressionFormat::None {
-        let data = section.data().ok().filter(|data| !data.is_empty())?;
-        return Some(Section { data, address });
-    }
-    if range.uncompressed_size > SECTION_BYTES_MAX {
-        return None;
-    }
-    let data = section.uncompressed_data().ok()?.into_owned();
-    Some(Section { data: Vec::leak(data), address })
-}
-
-fn map(path: &Path) -> std::io::Result<&'static [u8]> {
-    let file = File::open(path)?;
-    // SAFETY: the map is private and read-only. A file that somebody truncates while it is mapped would raise
-    // SIGBUS on access: files of a trace are written once, and live objects are replaced by rename.
-    let map = unsafe { memmap2::Mmap::map(&file)? };
-    Ok(Box::leak(Box::new(map)))
-}
-
 fn tls(file: &object::File<'static>) -> Option<Tls> {
     use object::read::elf::ProgramHeader;
     let object::File::Elf64(elf) = file else { return None };
@@ -217,43 +241,26 @@ fn tls(file: &object::File<'static>) -> Option<Tls> {
     Some(Tls { size: header.p_memsz(endian), align: header.p_align(endian).max(1) })
 }
 
-/// gdb's search: by build id, then by `.gnu_debuglink` beside the file, in `.debug`, and under `/usr/lib/debug`.
-fn find_debug_file(path: &Path, file: &object::File<'static>) -> Option<object::File<'static>> {
-    let mut candidates = Vec::new();
-    let build_id = file.build_id().ok().flatten();
-    if let Some((first, rest)) = build_id.and_then(<[u8]>::split_first) {
-        let hex: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-        candidates.push(PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{hex}.debug")));
-    }
-    if let Ok(Some((name, _crc))) = file.gnu_debuglink() {
-        let name = String::from_utf8_lossy(name).into_owned();
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let folder = real.parent().unwrap_or(Path::new("/"));
-        candidates.push(folder.join(&name));
-        candidates.push(folder.join(".debug").join(&name));
-        candidates
-            .push(Path::new("/usr/lib/debug").join(folder.strip_prefix("/").unwrap_or(folder)).join(&name));
-    }
-    candidates.iter().filter(|candidate| candidate.as_path() != path).find_map(|candidate| {
-        let found = object::File::parse(map(candidate).ok()?).ok()?;
-        // A debug file of another build would give wrong answers; none is better.
-        let same = build_id.is_none() || found.build_id().ok().flatten() == build_id;
-        same.then_some(found)
-    })
-}
-
 type Key = (PathBuf, u64, Option<SystemTime>);
 
 /// Parsed images by path, length and time of last change: maps change often, files seldom.
 #[derive(Debug, Default)]
 pub struct ImageCache {
     images: Mutex<HashMap<Key, Arc<Image>>>,
+    sources: Mutex<Arc<DebugSources>>,
 }
 
 impl ImageCache {
     /// An empty cache, to be shared by all address spaces of a session.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Where separate debug information is looked for, for images that are opened from now on. Those that are open
+    /// are forgotten, so that they are opened anew when they are next asked for.
+    pub fn look_in(&self, sources: DebugSources) {
+        *self.sources.lock().unwrap_or_else(|poison| poison.into_inner()) = Arc::new(sources);
+        self.images.lock().unwrap_or_else(|poison| poison.into_inner()).clear();
     }
 
     /// The parsed image of a file, read only when the file is new or has changed.
@@ -271,7 +278,8 @@ impl ImageCache {
         if let Some(image) = images.get(&key) {
             return Ok(Arc::clone(image));
         }
-        let image = Arc::new(Image::open(path)?);
+        let sources = Arc::clone(&self.sources.lock().unwrap_or_else(|poison| poison.into_inner()));
+        let image = Arc::new(Image::open_with(path, sources)?);
         images.insert(key, Arc::clone(&image));
         Ok(image)
     }

@@ -353,9 +353,9 @@ pub(crate) struct NameIndex {
 }
 
 impl NameIndex {
-    pub(crate) fn build(debug: &Debug) -> Self {
+    pub(crate) fn build(debug: &Debug, units: impl Iterator<Item = u32>) -> Self {
         let mut all = Self::default();
-        for unit in debug.unit_numbers() {
+        for unit in units {
             let Some(index) = debug.index(unit) else { continue };
             add(&mut all.functions, unit, index.functions.iter().map(|function| &function.name));
             add(&mut all.inlines, unit, index.inlines.iter().map(|inline| &inline.name));

@@ -1,6 +1,6 @@
 //! The line table of one unit: rows in order of address, and the paths of its files.
 
-use crate::debug::{Debug, Unit};
+use crate::debug::{Debug, Part, Unit};
 use crate::image::R;
 use gimli::AttributeValue;
 use std::path::Path;
@@ -32,9 +32,9 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn build(debug: &Debug, number: u32) -> Self {
-        let Some(unit) = debug.unit(number) else { return Self::default() };
+        let Some(Part { dwarf, unit }) = debug.line_part(number) else { return Self::default() };
         let Some(program) = unit.line_program.clone() else { return Self::default() };
-        let mut lines = files(debug, unit, program.header());
+        let mut lines = files(dwarf, unit, program.header());
         lines.program = Some(program);
         lines
     }
@@ -91,10 +91,10 @@ impl Lines {
     }
 }
 
-fn files(debug: &Debug, unit: &Unit, header: &gimli::LineProgramHeader<R>) -> Lines {
+fn files(dwarf: &gimli::Dwarf<R>, unit: &Unit, header: &gimli::LineProgramHeader<R>) -> Lines {
     let first_file = if header.version() >= 5 { 0 } else { 1 };
     let text = |value: AttributeValue<R>| {
-        debug.dwarf.attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned())
+        dwarf.attr_string(unit, value).ok().map(|text| text.to_string_lossy().into_owned())
     };
     let comp_dir = unit.comp_dir.map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
     let files = header.file_names().iter().map(|file| {

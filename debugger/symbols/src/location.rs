@@ -251,8 +251,8 @@ pub(crate) fn expression_at(
     }
     let debug = module.debug().ok_or(Missing::OptimizedOut)?;
     let pc = module.to_file(pc.ok_or(Missing::OptimizedOut)?);
-    let unit = debug.unit(unit).ok_or(Missing::OptimizedOut)?;
-    let list = debug.dwarf.attr_locations(unit, value)?;
+    let part = debug.part(unit).ok_or(Missing::OptimizedOut)?;
+    let list = part.dwarf.attr_locations(part.unit, value)?;
     let mut list = list.ok_or(Missing::OptimizedOut)?;
     while let Some(entry) = list.next()? {
         if entry.range.begin <= pc && pc < entry.range.end {
@@ -319,8 +319,8 @@ impl Ask<'_, '_> {
 
     fn indexed(&self, index: gimli::DebugAddrIndex) -> Result<u64, Missing> {
         let debug = self.module.debug().ok_or(Missing::OptimizedOut)?;
-        let unit = debug.unit(self.unit).ok_or(Missing::OptimizedOut)?;
-        Ok(debug.dwarf.address(unit, index)?)
+        let part = debug.part(self.unit).ok_or(Missing::OptimizedOut)?;
+        Ok(part.dwarf.address(part.unit, index)?)
     }
 
     fn called(&self, reference: gimli::DieReference) -> Result<R, Missing> {

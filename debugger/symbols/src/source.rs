@@ -1,5 +1,6 @@
 //! Source text for the prompt: files are read once and kept as lines.
 
+use crate::image::Image;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +70,14 @@ impl Sources {
     pub fn line(&mut self, path: &str, line: u32) -> Result<String, SourceError> {
         let mut found = self.lines(path, line, 1)?;
         Ok(found.pop().map(|(_, text)| text).unwrap_or_default())
+    }
+
+    /// Whether the source was changed after the program was built, so that its lines may not be the program's.
+    /// A source or program without a time is not newer.
+    pub fn is_newer(&self, path: &str, image: &Image) -> bool {
+        let modified = |path: PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let source = self.candidates(path).into_iter().find_map(modified);
+        source.zip(image.modified()).is_some_and(|(source, program)| source > program)
     }
 
     fn file(&mut self, path: &str) -> Result<Arc<Vec<String>>, SourceError> {

@@ -104,7 +104,8 @@ fn binary(stack: &mut Vec<Word>, operation: Arithmetic) -> Option<Word> {
 }
 
 fn indexed(debug: &Debug, unit: u32, index: gimli::DebugAddrIndex) -> Option<u64> {
-    debug.dwarf.address(debug.unit(unit)?, index).ok()
+    let part = debug.part(unit)?;
+    part.dwarf.address(part.unit, index).ok()
 }
 
 fn cfa(frame: &Frame) -> Option<Word> {

@@ -4,5 +4,6 @@ mod expressions;
 mod fuzz;
 mod live;
 mod lookup;
+mod sources;
 mod support;
 mod values;

@@ -71,10 +71,22 @@ impl Stopped {
 
     /// Runs the program to its end under gdb and reads the core.
     pub(crate) fn new(program: PathBuf) -> Self {
+        Self::with(program, cache())
+    }
+
+    /// The same with files of another cache; a core that was made before is read again.
+    pub(crate) fn with(program: PathBuf, cache: Arc<ImageCache>) -> Self {
         let core = program.with_extension("core");
+        if core.exists() {
+            return Self::read_core(program, core, cache);
+        }
         let generate = format!("generate-core-file {}", core.display());
-        let mut gdb = Command::new("gdb");
+        // Only as a program, not for its symbols: old versions hang on some forms of debug information.
+        let program_only = format!("exec-file {}", program.display());
+        let mut gdb = Command::new("timeout");
         gdb.args([
+            "60",
+            "gdb",
             "-nx",
             "-batch",
             "-ex",
@@ -82,16 +94,17 @@ impl Stopped {
             "-ex",
             "handle SIGUSR1 nostop noprint pass",
             "-ex",
+            &program_only,
+            "-ex",
             "run",
             "-ex",
             &generate,
-        ])
-        .arg(&program);
+        ]);
         run(&mut gdb);
-        Self::read_core(program, core)
+        Self::read_core(program, core, cache)
     }
 
-    fn read_core(program: PathBuf, core: PathBuf) -> Self {
+    fn read_core(program: PathBuf, core: PathBuf, cache: Arc<ImageCache>) -> Self {
         let data = std::fs::read(&core).unwrap();
         let file = ElfFile64::<Endianness>::parse(&*data).unwrap();
         let (endian, bytes) = (file.endian(), data.as_slice());
@@ -110,7 +123,7 @@ impl Stopped {
             }
         }
         let mappings: Vec<Mapping> = files.iter().map(|(mapping, _)| mapping.clone()).collect();
-        let (symbols, errors) = Symbols::from_mappings(cache(), &mappings);
+        let (symbols, errors) = Symbols::from_mappings(cache, &mappings);
         assert!(errors.is_empty(), "{errors:?}");
         Self { program, core, segments, files, registers: registers.unwrap(), symbols }
     }
