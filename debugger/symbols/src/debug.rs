@@ -1,15 +1,19 @@
 //! The DWARF of one image: its units, each parsed on first need, and references from one unit to another.
 
 use crate::image::{Image, R};
-use crate::index::{NameIndex, UnitIndex};
+use crate::index::UnitIndex;
+use crate::index_cache::CacheFile;
 use crate::lines::Lines;
+use crate::loading::{Interrupted, Progress};
+use crate::name_index::{NameIndex, Ranges};
+use crate::scan::{Kind, Scanner};
 use crate::split::{SplitFiles, SplitType, SplitUnit};
 use gimli::constants as dw;
 use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset, UnitType};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Links from DIE to DIE (origin, specification, typedef) are followed so far: cycles occur in broken files.
 pub(crate) const LINKS_MAX: usize = 32;
@@ -82,13 +86,18 @@ pub(crate) struct Debug {
     signatures: HashMap<u64, DieAt>,
     files: SplitFiles,
     late: RwLock<Late>,
-    ranges: OnceLock<Vec<(u64, u64, u32)>>,
+    ranges: OnceLock<Ranges>,
     names: OnceLock<NameIndex>,
     vtables: OnceLock<HashMap<u64, DieAt>>,
+    /// Held by the thread that makes `names`; the others wait for it.
+    building: Mutex<()>,
+    cache: OnceLock<Option<NameIndex>>,
+    cache_file: Option<CacheFile>,
+    progress: Arc<Progress>,
 }
 
 /// The first number of a type unit of a split file.
-const LATE_FIRST: u32 = 1 << 31;
+pub(crate) const LATE_FIRST: u32 = 1 << 31;
 
 /// Type units of split files. They are never given back, as the images they belong to.
 #[derive(Default)]
@@ -119,6 +128,10 @@ impl Debug {
             ranges: OnceLock::new(),
             names: OnceLock::new(),
             vtables: OnceLock::new(),
+            building: Mutex::new(()),
+            cache: OnceLock::new(),
+            cache_file: image.cache_file(),
+            progress: Arc::clone(&image.debug_sources().progress),
         };
         debug.read_headers();
         Some(debug)
@@ -245,23 +258,96 @@ impl Debug {
     }
 
     /// Numbers of the type units of split files that are known by now.
-    fn late_numbers(&self) -> Range<u32> {
+    pub(crate) fn late_numbers(&self) -> Range<u32> {
         LATE_FIRST..LATE_FIRST + self.late().units.len() as u32
     }
 
-    /// Functions, variables and types by name, over all units, built in parallel on the first call.
+    /// Opens the type units of a package, which are reached one by one otherwise.
+    pub(crate) fn open_packed_types(&self) {
+        for packed in self.files.packed_types(&self.dwarf) {
+            self.add_late(packed);
+        }
+    }
+
+    /// Functions, variables and types by name, over all units. Empty while loading is interrupted.
     pub(crate) fn names(&self) -> &NameIndex {
-        self.names.get_or_init(|| {
-            let build = |unit| {
-                self.index(unit);
-            };
-            self.unit_numbers().into_par_iter().for_each(build);
-            for packed in self.files.packed_types(&self.dwarf) {
-                self.add_late(packed);
+        static NOTHING: OnceLock<NameIndex> = OnceLock::new();
+        self.try_names().unwrap_or_else(|Interrupted| NOTHING.get_or_init(NameIndex::default))
+    }
+
+    /// The same, made or read from the cache on the first call.
+    pub(crate) fn try_names(&self) -> Result<&NameIndex, Interrupted> {
+        if let Some(known) = self.known_names() {
+            return Ok(known);
+        }
+        // Nothing is broken when a thread panicked here: the index is not there then.
+        let _guard = self.building.lock().unwrap_or_else(|poison| poison.into_inner());
+        if let Some(known) = self.names.get() {
+            return Ok(known);
+        }
+        let built = NameIndex::build(self, &self.progress).ok_or(Interrupted)?;
+        // Numbers of split files' units hold for this session only.
+        if let Some(file) = self.cache_file.as_ref().filter(|_| self.late_numbers().is_empty()) {
+            file.write(&built, self.units.len() as u32);
+        }
+        Ok(self.names.get_or_init(|| built))
+    }
+
+    /// The index if it is to be had at once.
+    fn known_names(&self) -> Option<&NameIndex> {
+        let cached = || self.cache_file.as_ref()?.read(self.units.len() as u32);
+        self.names.get().or_else(|| self.cache.get_or_init(cached).as_ref())
+    }
+
+    /// Adds what the index keeps of a unit. The unit itself is not kept: there may be thousands.
+    pub(crate) fn scan_unit(&self, number: u32, scanner: &mut Scanner<'_>, ranges: &mut Ranges) {
+        let Some(slot) = self.slot(number) else { return };
+        let dwarf = self.dwarf_of(slot);
+        let parsed;
+        let unit = match slot.own.get() {
+            Some(known) => known.as_ref(),
+            None => {
+                parsed = dwarf.unit(slot.header).ok();
+                parsed.as_ref()
             }
-            self.late_numbers().into_par_iter().for_each(build);
-            NameIndex::build(self, self.unit_numbers().chain(self.late_numbers()))
-        })
+        };
+        let Some(unit) = unit else { return };
+        let own = Part { dwarf, unit };
+        ranges.extend(self.ranges_of_part(number, slot, own));
+        let split = slot.origin == Origin::Info && unit.dwo_id.is_some();
+        scanner.unit(number, if split { self.part(number).unwrap_or(own) } else { own });
+    }
+
+    /// Units that may have a function, variable or type of this name, with their indexes at hand.
+    pub(crate) fn units_with(&self, kind: Kind, name: &str) -> Vec<u32> {
+        let names = self.names();
+        let units = if kind == Kind::Type { names.units_of_type(name) } else { names.units(kind, name) };
+        if units.len() > 1 {
+            units.par_iter().for_each(|&unit| {
+                self.index(unit);
+            });
+        }
+        units
+    }
+
+    /// Complete types of this name with their qualified names.
+    pub(crate) fn types_named(&self, name: &str) -> Vec<(Arc<str>, DieAt)> {
+        let mut units = self.units_with(Kind::Type, name);
+        if units.is_empty() {
+            // Types inside functions are known only where somebody has looked already.
+            units = self.unit_numbers().filter(|&unit| self.is_indexed(unit)).collect();
+        }
+        let mut found = Vec::new();
+        for unit in units {
+            let types = self.index(unit).map(|index| index.types.as_slice()).unwrap_or_default();
+            let named = types.iter().filter(|own| crate::names::matches(&own.name, name));
+            found.extend(named.map(|own| (Arc::clone(&own.name), DieAt { unit, offset: own.die })));
+        }
+        found
+    }
+
+    fn is_indexed(&self, unit: u32) -> bool {
+        self.slot(unit).is_some_and(|slot| slot.index.get().is_some())
     }
 
     /// The type whose vtable lies at an address (before bias): rustc describes each vtable as a variable of a type that
@@ -269,22 +355,31 @@ impl Debug {
     pub(crate) fn type_of_vtable(&self, address: u64) -> Option<DieAt> {
         const NAME: &str = "{vtable}";
         let vtables = self.vtables.get_or_init(|| {
-            let places = self.names().variables.get(NAME).into_iter().flatten();
-            places.filter_map(|&(unit, place)| self.vtable(unit, place)).collect()
+            let named = |unit| {
+                let variables = self.index(unit).map(|index| index.variables.as_slice()).unwrap_or_default();
+                variables
+                    .iter()
+                    .filter(|own| own.name.ends_with(NAME))
+                    .map(move |own| DieAt { unit, offset: own.die })
+            };
+            self.units_with(Kind::Variable, NAME)
+                .into_iter()
+                .flat_map(named)
+                .filter_map(|at| self.vtable(at))
+                .collect()
         });
         vtables.get(&address).copied()
     }
 
     /// The address of a vtable, and the type it is for.
-    fn vtable(&self, unit: u32, place: u32) -> Option<(u64, DieAt)> {
-        let at = DieAt { unit, offset: self.index(unit)?.variables.get(place as usize)?.die };
+    fn vtable(&self, at: DieAt) -> Option<(u64, DieAt)> {
         let die = self.die(at)?;
         let AttributeValue::Exprloc(expression) = die.attr_value(dw::DW_AT_location)? else { return None };
         let mut bytes = expression.0;
-        let parsed = self.unit(unit)?;
-        let address = match gimli::Operation::parse(&mut bytes, parsed.encoding()).ok()? {
+        let part = self.part(at.unit)?;
+        let address = match gimli::Operation::parse(&mut bytes, part.unit.encoding()).ok()? {
             gimli::Operation::Address { address } => address,
-            gimli::Operation::AddressIndex { index } => self.dwarf.address(parsed, index).ok()?,
+            gimli::Operation::AddressIndex { index } => part.dwarf.address(part.unit, index).ok()?,
             _ => return None,
         };
         let ty = self.linked(at, &die, dw::DW_AT_type)?;
@@ -298,26 +393,32 @@ impl Debug {
 
     /// The unit that covers an address (before bias).
     pub(crate) fn unit_at(&self, address: u64) -> Option<u32> {
-        let ranges = self.ranges.get_or_init(|| self.read_ranges());
+        let ranges = match self.known_names() {
+            Some(known) => &known.ranges,
+            None => self.ranges.get_or_init(|| self.read_ranges()),
+        };
         let end = ranges.partition_point(|range| range.0 <= address);
         // Ranges of units overlap only in odd files: a short look back is enough.
         ranges.get(..end)?.iter().rev().take(32).find(|range| address < range.1).map(|range| range.2)
     }
 
-    fn read_ranges(&self) -> Vec<(u64, u64, u32)> {
-        let mut all: Vec<_> =
-            self.unit_numbers().into_par_iter().flat_map_iter(|unit| self.ranges_of(unit)).collect();
+    fn read_ranges(&self) -> Ranges {
+        let of = |number| {
+            let slot = self.slot(number).filter(|slot| slot.origin == Origin::Info);
+            let parsed = slot.and_then(|slot| self.dwarf.unit(slot.header).ok());
+            let part = parsed.as_ref().map(|unit| Part { dwarf: &self.dwarf, unit });
+            slot.zip(part).map(|(slot, part)| self.ranges_of_part(number, slot, part)).unwrap_or_default()
+        };
+        let mut all: Ranges = self.unit_numbers().into_par_iter().flat_map_iter(of).collect();
         all.sort_unstable();
         all
     }
 
-    fn ranges_of(&self, number: u32) -> Vec<(u64, u64, u32)> {
-        let Some(slot) = self.slot(number).filter(|slot| !slot.type_unit && slot.origin == Origin::Info)
-        else {
-            return Vec::new();
-        };
-        let Some(part) = self.own_part(slot) else { return Vec::new() };
-        let mut found = Vec::new();
+    fn ranges_of_part(&self, number: u32, slot: &UnitSlot, part: Part<'_>) -> Ranges {
+        let mut found = Ranges::new();
+        if slot.type_unit || slot.origin != Origin::Info {
+            return found;
+        }
         if let Ok(mut ranges) = part.dwarf.unit_ranges(part.unit) {
             while let Ok(Some(range)) = ranges.next() {
                 if range.begin != 0 && range.begin < range.end {
@@ -452,19 +553,29 @@ impl Debug {
 
     /// Whether a unit is C of any year.
     pub(crate) fn is_c(&self, unit: u32) -> bool {
-        let language = self.language(unit);
-        matches!(
-            language,
-            Some(dw::DW_LANG_C | dw::DW_LANG_C89 | dw::DW_LANG_C99 | dw::DW_LANG_C11 | dw::DW_LANG_C17)
-        )
+        is_c(self.language(unit))
+    }
+
+    pub(crate) fn is_c_part(&self, part: Part<'_>) -> bool {
+        is_c(language_of(part.unit))
     }
 
     /// The source language of a unit.
     pub(crate) fn language(&self, unit: u32) -> Option<gimli::DwLang> {
-        let parsed = self.unit(unit)?;
-        match parsed.entry(parsed.header.root_offset()).ok()?.attr_value(dw::DW_AT_language)? {
-            AttributeValue::Language(language) => Some(language),
-            _ => None,
-        }
+        language_of(self.unit(unit)?)
+    }
+}
+
+fn is_c(language: Option<gimli::DwLang>) -> bool {
+    matches!(
+        language,
+        Some(dw::DW_LANG_C | dw::DW_LANG_C89 | dw::DW_LANG_C99 | dw::DW_LANG_C11 | dw::DW_LANG_C17)
+    )
+}
+
+fn language_of(unit: &Unit) -> Option<gimli::DwLang> {
+    match unit.entry(unit.header.root_offset()).ok()?.attr_value(dw::DW_AT_language)? {
+        AttributeValue::Language(language) => Some(language),
+        _ => None,
     }
 }

@@ -5,6 +5,8 @@
 //! and free of reference counts, which is what makes the index fast.
 
 use crate::debug::Debug;
+use crate::index_cache::CacheFile;
+use crate::loading::Progress;
 use crate::sections::{DebugFile, Section, map, section_of};
 use crate::sources::{self, DebugSources, Notices};
 use crate::split::SplitFiles;
@@ -17,6 +19,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 pub(crate) type R = EndianSlice<'static, LittleEndian>;
+
+/// How much of the ELF header, and of the section headers, tells one file from another.
+const HEADERS_BYTES: usize = 4096;
 
 /// Why a file could not become a module.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +74,7 @@ pub struct Image {
     sources: Arc<DebugSources>,
     notices: Arc<Notices>,
     modified: Option<SystemTime>,
+    data: &'static [u8],
     debug_file: OnceLock<Option<DebugFile>>,
     debug: OnceLock<Option<Debug>>,
     symtab: OnceLock<SymbolTable>,
@@ -128,6 +134,7 @@ impl Image {
             sources,
             notices: Arc::default(),
             modified: None,
+            data,
             debug_file: OnceLock::new(),
             debug: OnceLock::new(),
             symtab: OnceLock::new(),
@@ -174,6 +181,22 @@ impl Image {
     /// When the file was last changed; `None` for bytes from memory.
     pub fn modified(&self) -> Option<SystemTime> {
         self.modified
+    }
+
+    pub(crate) fn debug_sources(&self) -> &DebugSources {
+        &self.sources
+    }
+
+    /// Where the index is kept between sessions, when the file can be told from others.
+    pub(crate) fn cache_file(&self) -> Option<CacheFile> {
+        let folder = self.sources.cache.as_deref()?;
+        let data = self.separate().map_or(self.data, |separate| separate.data);
+        let id = self.build_id()?;
+        let elf = data.get(..HEADERS_BYTES.min(data.len()))?;
+        let table = usize::try_from(u64::from_le_bytes(*data.get(40..)?.first_chunk()?)).ok()?;
+        let sections = data.get(table..).unwrap_or_default();
+        let sections = sections.get(..HEADERS_BYTES.min(sections.len()))?;
+        Some(CacheFile::new(folder, id, data.len() as u64, &[elf, sections, &self.data.len().to_le_bytes()]))
     }
 
     pub(crate) fn split_files(&self) -> SplitFiles {
@@ -254,6 +277,11 @@ impl ImageCache {
     /// An empty cache, to be shared by all address spaces of a session.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// How far the reading of debug information is, for images opened with the present settings.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.sources.lock().unwrap_or_else(|poison| poison.into_inner()).progress)
     }
 
     /// Where separate debug information is looked for, for images that are opened from now on. Those that are open

@@ -2,7 +2,6 @@
 //! over its DIEs; and the same by name over all units of an image.
 
 use crate::debug::{Debug, Die, DieAt, LINKS_MAX};
-use crate::names;
 use crate::symtab::demangle;
 use gimli::UnitOffset;
 use gimli::constants as dw;
@@ -303,19 +302,7 @@ impl<'a> Walk<'a> {
                 None => break,
             }
         }
-        self.foreign_name(at).unwrap_or_else(|| Arc::clone(&self.empty))
-    }
-
-    /// The name of a DIE of another unit (link-time optimisation): the linkage name holds the whole path.
-    fn foreign_name(&self, at: DieAt) -> Option<Arc<str>> {
-        let linkage = self.debug.inherited(at, dw::DW_AT_linkage_name);
-        if let Some(name) = linkage.and_then(|(at, value)| self.debug.string(at.unit, value)) {
-            let text = demangle(&name);
-            let path =
-                text.split_once('(').filter(|(path, _)| !path.is_empty()).map_or(text.as_ref(), |cut| cut.0);
-            return Some(path.into());
-        }
-        Some(self.debug.name(at)?.into())
+        foreign_name(self.debug, at).unwrap_or_else(|| Arc::clone(&self.empty))
     }
 
     fn finish(mut self) -> UnitIndex {
@@ -340,38 +327,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Unit and place in the unit's list.
-pub(crate) type Place = (u32, u32);
-
-/// Places by the last component of a name, over all units.
-#[derive(Debug, Default)]
-pub(crate) struct NameIndex {
-    pub(crate) functions: HashMap<String, Vec<Place>>,
-    pub(crate) inlines: HashMap<String, Vec<Place>>,
-    pub(crate) variables: HashMap<String, Vec<Place>>,
-    pub(crate) types: HashMap<String, Vec<Place>>,
-}
-
-impl NameIndex {
-    pub(crate) fn build(debug: &Debug, units: impl Iterator<Item = u32>) -> Self {
-        let mut all = Self::default();
-        for unit in units {
-            let Some(index) = debug.index(unit) else { continue };
-            add(&mut all.functions, unit, index.functions.iter().map(|function| &function.name));
-            add(&mut all.inlines, unit, index.inlines.iter().map(|inline| &inline.name));
-            add(&mut all.variables, unit, index.variables.iter().map(|variable| &variable.name));
-            add(&mut all.types, unit, index.types.iter().map(|named| &named.name));
-        }
-        all
+/// The name of a DIE of another unit (link-time optimisation): the linkage name holds the whole path.
+pub(crate) fn foreign_name(debug: &Debug, at: DieAt) -> Option<Arc<str>> {
+    let linkage = debug.inherited(at, dw::DW_AT_linkage_name);
+    if let Some(name) = linkage.and_then(|(at, value)| debug.string(at.unit, value)) {
+        let text = demangle(&name);
+        let path =
+            text.split_once('(').filter(|(path, _)| !path.is_empty()).map_or(text.as_ref(), |cut| cut.0);
+        return Some(path.into());
     }
-}
-
-fn add<'a>(map: &mut HashMap<String, Vec<Place>>, unit: u32, names: impl Iterator<Item = &'a Arc<str>>) {
-    for (place, name) in names.enumerate() {
-        let last = names::last_component(name);
-        match map.get_mut(last) {
-            Some(places) => places.push((unit, place as u32)),
-            None => drop(map.insert(last.to_owned(), vec![(unit, place as u32)])),
-        }
-    }
+    Some(debug.name(at)?.into())
 }

@@ -1,10 +1,11 @@
 //! Where separate debug information is looked for, and which files are refused because they belong to another build.
 //! A file of another build would give wrong answers; none is better, and a notice says so.
 
+use crate::loading::Progress;
 use crate::sections::{DebugFile, hex};
 use object::Object;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Notices kept of one image.
 const NOTICES_MAX: usize = 100;
@@ -17,12 +18,14 @@ pub struct DebugSources {
     pub folders: Vec<PathBuf>,
     /// Where indexes are kept between sessions; `None` keeps none.
     pub cache: Option<PathBuf>,
+    /// How far reading is, and how to stop it.
+    pub progress: Arc<Progress>,
 }
 
 impl Default for DebugSources {
     /// `/usr/lib/debug`, and no cache on disk.
     fn default() -> Self {
-        Self { folders: vec![PathBuf::from("/usr/lib/debug")], cache: None }
+        Self { folders: vec![PathBuf::from("/usr/lib/debug")], cache: None, progress: Arc::default() }
     }
 }
 

@@ -3,9 +3,11 @@
 
 use crate::debug::DieAt;
 use crate::image::{Image, ImageCache, ModuleError};
-use crate::index::{Function, Place, UnitIndex};
+use crate::index::{Function, UnitIndex};
+use crate::loading::Interrupted;
 use crate::module::{Mapping, Module, ModuleDie, modules_of};
 use crate::names;
+use crate::scan::Kind;
 use crate::symtab::demangle;
 use std::ops::Range;
 use std::path::Path;
@@ -127,6 +129,18 @@ impl Symbols {
     pub fn remove(&mut self, range: Range<u64>) {
         let touches = |own: &Range<u64>| own.start < range.end && range.start < own.end;
         self.modules.retain(|module| !module.ranges().iter().any(touches));
+    }
+
+    /// Reads all that questions by name need, of all modules: minutes of work at worst, on other threads than the
+    /// prompt's. Without it the first question does it. [`Progress`](crate::Progress) tells how far it is.
+    ///
+    /// # Errors
+    /// It was interrupted.
+    pub fn load(&self) -> Result<(), Interrupted> {
+        for debug in self.modules.iter().filter_map(|module| module.debug()) {
+            debug.try_names()?;
+        }
+        Ok(())
     }
 
     /// All modules, in the order they were added: the executable first when mappings told them.
@@ -265,12 +279,10 @@ impl Symbols {
     pub(crate) fn types(&self, name: &str) -> Vec<ModuleDie> {
         let all = self.modules.iter().flat_map(|module| {
             let Some(debug) = module.debug() else { return Vec::new() };
-            let places = debug.names().types.get(names::last_component(name)).into_iter().flatten();
-            let named = places.filter_map(|&(unit, place)| {
-                let found = debug.index(unit)?.types.get(place as usize)?;
-                let die = ModuleDie { module: Arc::clone(module), at: DieAt { unit, offset: found.die } };
-                names::matches(&found.name, name).then_some((found.name.as_ref() != name, die))
-            });
+            let named = debug
+                .types_named(name)
+                .into_iter()
+                .map(|(own, at)| (own.as_ref() != name, ModuleDie { module: Arc::clone(module), at }));
             let mut named: Vec<_> = named.collect();
             named.sort_by_key(|(inexact, _)| *inexact);
             named.into_iter().map(|(_, die)| die).collect()
@@ -412,26 +424,30 @@ fn elf_level(module: &Arc<Module>, address: u64) -> Level {
 
 fn dwarf_functions(module: &Arc<Module>, name: &str, found: &mut Vec<FunctionAt>) {
     let Some(debug) = module.debug() else { return };
+    let units = debug.units_with(Kind::Function, name);
+    // Most names of a unit are others: a look at the text is cheaper than taking the path to pieces.
     let last = names::last_component(name);
-    let each = |places: Option<&Vec<Place>>, make: &dyn Fn(&UnitIndex, Place) -> Option<FunctionAt>| {
-        let places = places.into_iter().flatten();
-        places.filter_map(|&place| make(debug.index(place.0)?, place)).collect::<Vec<_>>()
-    };
-    let whole = |index: &UnitIndex, (unit, place): Place| {
-        let function = index.functions.get(place as usize).filter(|own| names::matches(&own.name, name))?;
-        let entry = module.to_runtime(function.ranges.first()?.0);
-        let body = module.to_runtime(body(module, unit, function));
-        let name = Arc::clone(&function.name);
-        Some(FunctionAt { name, entry, body, inlined: false, module: Arc::clone(module) })
-    };
-    let inlined = |index: &UnitIndex, (_, place): Place| {
-        let inline = index.inlines.get(place as usize).filter(|own| names::matches(&own.name, name))?;
-        let entry = module.to_runtime(inline.entry);
-        let name = Arc::clone(&inline.name);
-        Some(FunctionAt { name, entry, body: entry, inlined: true, module: Arc::clone(module) })
-    };
-    found.extend(each(debug.names().functions.get(last), &whole));
-    found.extend(each(debug.names().inlines.get(last), &inlined));
+    let wanted = |own: &str| own.contains(last) && names::matches(own, name);
+    let indexes = || units.iter().filter_map(|&unit| Some((unit, debug.index(unit)?)));
+    for (unit, index) in indexes() {
+        for function in index.functions.iter().filter(|own| wanted(&own.name)) {
+            let Some(range) = function.ranges.first() else { continue };
+            found.push(FunctionAt {
+                name: Arc::clone(&function.name),
+                entry: module.to_runtime(range.0),
+                body: module.to_runtime(body(module, unit, function)),
+                inlined: false,
+                module: Arc::clone(module),
+            });
+        }
+    }
+    for (_, index) in indexes() {
+        for inline in index.inlines.iter().filter(|own| wanted(&own.name)) {
+            let entry = module.to_runtime(inline.entry);
+            let name = Arc::clone(&inline.name);
+            found.push(FunctionAt { name, entry, body: entry, inlined: true, module: Arc::clone(module) });
+        }
+    }
 }
 
 fn elf_functions<'a>(module: &'a Arc<Module>, name: &'a str) -> impl Iterator<Item = FunctionAt> + 'a {
@@ -516,11 +532,13 @@ fn line_at(
 
 fn globals_of(module: &Arc<Module>, name: &str) -> Vec<GlobalAt> {
     let Some(debug) = module.debug() else { return Vec::new() };
-    let places = debug.names().variables.get(names::last_component(name)).into_iter().flatten();
-    let found = places.filter_map(|&(unit, place)| {
-        let variable = debug.index(unit)?.variables.get(place as usize)?;
-        let die = ModuleDie { module: Arc::clone(module), at: DieAt { unit, offset: variable.die } };
-        names::matches(&variable.name, name).then(|| GlobalAt { name: Arc::clone(&variable.name), die })
-    });
-    found.collect()
+    let mut found = Vec::new();
+    for unit in debug.units_with(Kind::Variable, name) {
+        let variables = debug.index(unit).map(|index| index.variables.as_slice()).unwrap_or_default();
+        for variable in variables.iter().filter(|own| names::matches(&own.name, name)) {
+            let die = ModuleDie { module: Arc::clone(module), at: DieAt { unit, offset: variable.die } };
+            found.push(GlobalAt { name: Arc::clone(&variable.name), die });
+        }
+    }
+    found
 }

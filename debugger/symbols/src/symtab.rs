@@ -1,8 +1,9 @@
 //! The ELF symbol tables: the only names there are without debug information, and those of assembly and PLT.
 
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use rayon::prelude::*;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// One symbol with an address.
 #[derive(Clone, Debug)]
@@ -19,7 +20,8 @@ pub(crate) struct ElfSymbol {
 #[derive(Debug, Default)]
 pub(crate) struct SymbolTable {
     symbols: Vec<ElfSymbol>,
-    by_last_name: HashMap<String, Vec<u32>>,
+    /// Hash of the last component of the demangled name, and place; made on the first question by name.
+    by_name: OnceLock<Vec<(u32, u32)>>,
 }
 
 impl SymbolTable {
@@ -32,13 +34,18 @@ impl SymbolTable {
         // Of two names of one address the sized, then the one with fewer leading underscores is the better.
         symbols.sort_by_key(|symbol| (symbol.address, symbol.size != 0, !symbol.name.starts_with('_')));
         symbols.dedup_by(|a, b| a.address == b.address && a.name == b.name);
-        let mut by_last_name: HashMap<String, Vec<u32>> = HashMap::new();
-        for (index, symbol) in symbols.iter().enumerate() {
-            let name = demangle(symbol.name);
-            let last = crate::names::last_component(&name).to_owned();
-            by_last_name.entry(last).or_default().push(index as u32);
-        }
-        Self { symbols, by_last_name }
+        Self { symbols, by_name: OnceLock::new() }
+    }
+
+    fn by_name(&self) -> &[(u32, u32)] {
+        self.by_name.get_or_init(|| {
+            let keyed = |(place, symbol): (usize, &ElfSymbol)| {
+                (crate::scan::key_of(&demangle(symbol.name)), place as u32)
+            };
+            let mut all: Vec<_> = self.symbols.par_iter().enumerate().map(keyed).collect();
+            all.sort_unstable();
+            all
+        })
     }
 
     /// The symbol that covers the address, or the nearest one before it when that has no size.
@@ -57,8 +64,11 @@ impl SymbolTable {
 
     /// Symbols whose demangled name ends with the path `name`.
     pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ElfSymbol> {
-        let found = self.by_last_name.get(crate::names::last_component(name));
-        let symbols = found.into_iter().flatten().filter_map(|&index| self.symbols.get(index as usize));
+        let key = crate::scan::key_of(name);
+        let all = self.by_name();
+        let begin = all.partition_point(|own| own.0 < key);
+        let found = all.get(begin..).unwrap_or_default().iter().take_while(move |own| own.0 == key);
+        let symbols = found.filter_map(|&(_, place)| self.symbols.get(place as usize));
         symbols
             .filter(move |symbol| symbol.name == name || crate::names::matches(&demangle(symbol.name), name))
     }

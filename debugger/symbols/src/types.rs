@@ -391,12 +391,9 @@ impl Described {
             return Some((module, at, debug.die(at)?));
         }
         let name = debug.own_name(at.unit, die)?;
-        let places = debug.names().types.get(crate::names::last_component(&name))?;
-        places.iter().find_map(|&(unit, place)| {
-            let found = debug.index(unit)?.types.get(place as usize)?;
-            let at = DieAt { unit, offset: found.die };
+        debug.types_named(&name).into_iter().find_map(|(_, at)| {
             let other = debug.die(at).filter(|other| other.tag() == die.tag())?;
-            crate::names::matches(&found.name, &name).then(|| (Arc::clone(&module), at, other))
+            Some((Arc::clone(&module), at, other))
         })
     }
 

@@ -3,6 +3,7 @@
 mod expressions;
 mod fuzz;
 mod live;
+mod loading;
 mod lookup;
 mod sources;
 mod support;

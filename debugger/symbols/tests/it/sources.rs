@@ -240,7 +240,8 @@ fn debug_files_are_found_by_build_id_in_other_folders() {
     // The name is right, the content is another program's.
     let (_, other) = separate("folder_other", &["-Wl,--build-id=0x0123456789abcdee"]);
     std::fs::copy(other, &place).unwrap();
-    cache.look_in(DebugSources { folders: vec![program.parent().unwrap().join("debug-root")], cache: None });
+    let folders = vec![program.parent().unwrap().join("debug-root")];
+    cache.look_in(DebugSources { folders, ..DebugSources::default() });
     let image = cache.open(&program).unwrap();
     assert!(!image.has_debug_info());
     assert!(image.notices()[0].contains("belongs to another build"), "{:?}", image.notices());
