@@ -25,6 +25,7 @@ usage: cargo xtask COMMAND
   tidy             the invariants of ARCHITECTURE.md
   bench record [NAME]
                    ratios to bare of recording, replay and reverse execution (only rows with NAME in their names)
+  bench symbols    finding a function in big programs, beside gdb and lldb
   corpus [NAME]    the longer variants of the tests
   corpus programs [NAME]
                    real programs, a row each (only those with NAME in their names)
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["bench", "record"] | ["bench"] => bench::run(""),
         ["bench", "record", only] => bench::run(only),
+        ["bench", "symbols"] => bench::symbols::run(),
         ["corpus", "programs"] => programs::run("", false),
         ["corpus", "programs", "--write"] => programs::run("", true),
         ["corpus", "programs", only] => programs::run(only, false),

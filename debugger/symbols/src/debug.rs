@@ -346,6 +346,17 @@ impl Debug {
         found
     }
 
+    /// What each unit defines: all of it is read, in parallel, unless loading is interrupted.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = &UnitIndex> {
+        self.unit_numbers().into_par_iter().for_each(|unit| {
+            if !self.progress.is_interrupted() {
+                self.index(unit);
+            }
+        });
+        let known = self.unit_numbers().filter(|&unit| self.is_indexed(unit));
+        known.filter_map(|unit| self.index(unit))
+    }
+
     fn is_indexed(&self, unit: u32) -> bool {
         self.slot(unit).is_some_and(|slot| slot.index.get().is_some())
     }

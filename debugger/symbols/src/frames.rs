@@ -1,5 +1,6 @@
 //! The call stack: unwinding repeated, with inlined calls as frames of their own.
 
+use crate::calls::CallSite;
 use crate::debug::DieAt;
 use crate::memory::Memory;
 use crate::module::{Module, ModuleDie};
@@ -31,6 +32,9 @@ pub struct Frame {
     pub signal: bool,
     /// The address that lookups use: `pc`, or one less where `pc` is a return address.
     pub lookup_pc: u64,
+    /// Functions that were called on the way from the next physical frame to this one, and replaced by the calls
+    /// that were their last act: outermost first. They have no frames any more. Empty when the way is not certain.
+    pub tail_calls: Vec<Arc<str>>,
     pub(crate) function: Option<ModuleDie>,
     pub(crate) physical: Option<ModuleDie>,
     pub(crate) caller: Option<Arc<Registers>>,
@@ -101,10 +105,22 @@ impl Symbols {
         frames.into_iter().next()
     }
 
+    fn tail_calls(&self, physical: &Physical, function: Option<&ModuleDie>) -> Vec<Arc<str>> {
+        let find = || {
+            // After a signal trampoline the caller was interrupted, not calling.
+            let pc = physical.caller.as_ref().filter(|_| !physical.signal)?.pc()?;
+            let module = self.module_at(pc.wrapping_sub(1))?;
+            Some(CallSite::returning_to(module, pc)?.tail_calls(function?))
+        };
+        find().unwrap_or_default()
+    }
+
     fn expand(&self, frames: &mut Vec<Frame>, physical: Physical) {
         let levels = self.levels(physical.lookup_pc);
         let outermost = levels.last().and_then(|level| level.die.clone());
-        for level in levels {
+        let last = levels.len().saturating_sub(1);
+        let mut tail_calls = self.tail_calls(&physical, outermost.as_ref());
+        for (place, level) in levels.into_iter().enumerate() {
             let mut location = level.location;
             // A call site is in the middle of its statement.
             location.is_stmt &= physical.pc == physical.lookup_pc;
@@ -118,6 +134,7 @@ impl Symbols {
                 location,
                 signal: physical.signal,
                 lookup_pc: physical.lookup_pc,
+                tail_calls: if place == last { std::mem::take(&mut tail_calls) } else { Vec::new() },
                 function: level.die,
                 physical: outermost.clone(),
                 caller: physical.caller.clone(),

@@ -7,6 +7,7 @@
 //! Start at [`Symbols`], the modules of one address space.
 
 mod abi;
+mod calls;
 mod debug;
 mod describe;
 mod dynamic;
@@ -23,6 +24,7 @@ mod memory;
 mod module;
 mod name_index;
 mod names;
+mod prologue;
 mod registers;
 mod scan;
 mod scope;

@@ -1,6 +1,7 @@
 //! DWARF expressions: where a variable is, or what it is worth, in a frame.
 
-use crate::debug::{DieAt, LINKS_MAX};
+use crate::calls::{CallSite, Target, single_register};
+use crate::debug::DieAt;
 use crate::image::R;
 use crate::memory::{self, Memory};
 use crate::module::{Module, ModuleDie};
@@ -51,6 +52,14 @@ pub(crate) enum Place {
     },
 }
 
+/// The frame that called the present one.
+pub(crate) struct Caller<'a> {
+    pub(crate) registers: &'a Registers,
+    /// The return address.
+    pub(crate) pc: u64,
+    pub(crate) module: Arc<Module>,
+}
+
 /// What an expression may ask for.
 pub(crate) struct Machine<'a> {
     pub(crate) memory: &'a dyn Memory,
@@ -59,8 +68,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) cfa: Option<u64>,
     /// The function around, whose `DW_AT_frame_base` counts.
     pub(crate) function: Option<ModuleDie>,
-    /// The caller's registers and return address, for values at entry.
-    pub(crate) caller: Option<(&'a Registers, u64)>,
+    /// For values at entry.
+    pub(crate) caller: Option<Caller<'a>>,
     pub(crate) executable: bool,
 }
 
@@ -211,20 +220,30 @@ impl Machine<'_> {
     /// The value a register had at entry, as the caller's call site tells it.
     fn entry_value(&self, expression: &Expression<R>, depth: u32) -> Result<DwarfValue, Missing> {
         let register = single_register(expression).ok_or(Missing::OptimizedOut)?;
-        let (registers, return_pc) = self.caller.ok_or(Missing::OptimizedOut)?;
+        let caller = self.caller.as_ref().ok_or(Missing::OptimizedOut)?;
         let function = self.function.as_ref().ok_or(Missing::OptimizedOut)?;
-        // Callers of other modules pass through a PLT and are described in their own module: not looked for.
-        let module = &function.module;
-        let (unit, expression) = call_value(module, return_pc, register).ok_or(Missing::OptimizedOut)?;
+        let module = &caller.module;
+        let site = CallSite::returning_to(module, caller.pc).ok_or(Missing::OptimizedOut)?;
         let machine = Machine {
             memory: self.memory,
-            registers: Some(registers),
-            pc: Some(return_pc.wrapping_sub(1)),
+            registers: Some(caller.registers),
+            pc: Some(caller.pc.wrapping_sub(1)),
             cfa: None,
             function: None,
             caller: None,
             executable: self.executable,
         };
+        // What was passed to another function, which went on to this one, is not what this one was given.
+        let direct = match site.target() {
+            Target::Function(called) => site.means(called, function),
+            Target::Computed(unit, expression) => {
+                let address = machine.evaluate(module, unit, expression, None, depth + 1)?;
+                let entry = function_entry(function);
+                address.first().is_some_and(|piece| entry.is_some() && address_of(&machine, piece) == entry)
+            }
+            Target::Unknown => false,
+        };
+        let (unit, expression) = site.value(register).filter(|_| direct).ok_or(Missing::OptimizedOut)?;
         let pieces = machine.evaluate(module, unit, expression, None, depth + 1)?;
         match pieces.first().map(|piece| &piece.location) {
             Some(gimli::Location::Value { value }) => Ok(*value),
@@ -357,48 +376,18 @@ impl Ask<'_, '_> {
     }
 }
 
-/// `DW_OP_regN` alone: the only form of entry value that call sites answer.
-fn single_register(expression: &Expression<R>) -> Option<u16> {
-    match *expression.0.slice() {
-        [op] => u16::from(op).checked_sub(u16::from(dw::DW_OP_reg0.0)).filter(|&number| number < 32),
-        _ => None,
-    }
+fn function_entry(function: &ModuleDie) -> Option<u64> {
+    let debug = function.module.debug()?;
+    let die = debug.die(function.at)?;
+    let (entry, _) = debug.die_ranges(function.at.unit, &die).first().copied()?;
+    Some(function.module.to_runtime(entry))
 }
 
-/// The expression for the value of a register that was passed at the call that returns to `return_pc`.
-fn call_value(module: &Arc<Module>, return_pc: u64, register: u16) -> Option<(u32, Expression<R>)> {
-    let debug = module.debug()?;
-    let address = module.to_file(return_pc);
-    let unit = debug.unit_at(address.wrapping_sub(1))?;
-    let function = debug.index(unit)?.function_at(address.wrapping_sub(1))?;
-    let mut open = vec![DieAt { unit, offset: function.die }];
-    let mut found = None;
-    let mut levels = 0;
-    while let Some(at) = open.pop().filter(|_| found.is_none() && levels < LINKS_MAX * 1000) {
-        levels += 1;
-        debug.children(at, |child, die| match die.tag() {
-            dw::DW_TAG_lexical_block | dw::DW_TAG_inlined_subroutine => open.push(child),
-            dw::DW_TAG_call_site | dw::DW_TAG_GNU_call_site => {
-                let pc = die.attr_value(dw::DW_AT_call_return_pc).or(die.attr_value(dw::DW_AT_low_pc));
-                if pc.and_then(|pc| debug.address(unit, pc)) == Some(address) {
-                    found = Some(child);
-                }
-            }
-            _ => {}
-        });
-    }
-    let mut value = None;
-    debug.children(found?, |_, die| {
-        let location = match die.attr_value(dw::DW_AT_location) {
-            Some(AttributeValue::Exprloc(location)) => single_register(&location),
-            _ => None,
-        };
-        if location == Some(register) {
-            value = die.attr_value(dw::DW_AT_call_value).or(die.attr_value(dw::DW_AT_GNU_call_site_value));
-        }
-    });
-    match value? {
-        AttributeValue::Exprloc(expression) => Some((unit, expression)),
+fn address_of(machine: &Machine<'_>, piece: &gimli::Piece<R>) -> Option<u64> {
+    match &piece.location {
+        gimli::Location::Value { value } => value.to_u64(u64::MAX).ok(),
+        gimli::Location::Address { address } => Some(*address),
+        gimli::Location::Register { register } => machine.register(register.0).ok(),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::debug::DieAt;
 use crate::format::Limits;
 use crate::frames::{Frame, function_of};
 use crate::index::covers;
-use crate::location::Machine;
+use crate::location::{Caller, Machine};
 use crate::memory::Memory;
 use crate::module::ModuleDie;
 use crate::symbols::{GlobalAt, Symbols};
@@ -116,7 +116,11 @@ impl<'a> Context<'a> {
             pc: frame.map(|frame| frame.lookup_pc),
             cfa: frame.and_then(|frame| frame.cfa),
             function: frame.and_then(|frame| frame.physical.clone()),
-            caller: caller.and_then(|caller| Some((caller, caller.pc()?))),
+            caller: caller.and_then(|registers| {
+                let pc = registers.pc()?;
+                let module = Arc::clone(self.symbols.module_at(pc.wrapping_sub(1))?);
+                Some(Caller { registers, pc, module })
+            }),
             executable,
         };
         let size = ty.size();

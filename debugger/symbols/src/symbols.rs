@@ -294,7 +294,7 @@ impl Symbols {
     pub fn complete_function(&self, prefix: &str, limit: usize) -> Vec<String> {
         let mut found = std::collections::BTreeSet::new();
         for debug in self.modules.iter().filter_map(|module| module.debug()) {
-            for index in debug.unit_numbers().filter_map(|unit| debug.index(unit)) {
+            for index in debug.indexes() {
                 let names = index.functions.iter().map(|function| &function.name);
                 let wanted = |name: &&Arc<str>| {
                     name.starts_with(prefix) || names::last_component(name).starts_with(prefix)
@@ -335,7 +335,7 @@ impl Symbols {
     ) -> Vec<String> {
         let mut found = std::collections::BTreeSet::new();
         for debug in self.modules.iter().filter_map(|module| module.debug()) {
-            for index in debug.unit_numbers().filter_map(|unit| debug.index(unit)) {
+            for index in debug.indexes() {
                 let named = names(index).into_iter().filter(|name| !name.is_empty() && wanted(name));
                 found.extend(named.map(|name| name.to_string()));
                 if found.len() >= limit {

@@ -5,6 +5,7 @@ use crate::image::R;
 use crate::location::Missing;
 use crate::memory::{self, Memory};
 use crate::module::Module;
+use crate::prologue;
 use crate::registers::{RBP, RIP, RSP, Registers};
 use crate::symbols::Symbols;
 use gimli::{
@@ -249,13 +250,38 @@ fn trampoline(registers: &Registers, memory: &dyn Memory) -> Option<Step> {
 fn by_shape(symbols: &Symbols, registers: &Registers, memory: &dyn Memory, exact: bool) -> Option<Step> {
     let (pc, sp) = (registers.pc()?, registers.sp()?);
     let at_entry = exact && symbols.symbol_at(pc).is_some_and(|(_, offset)| offset == 0);
+    let code = symbols.module_at(pc).filter(|_| exact);
+    if let Some(above) = code.and_then(|module| prologue::in_linkage_table(module, module.to_file(pc))) {
+        return frame_at(symbols, registers, memory, sp.wrapping_add(above), None);
+    }
     // A jump to nowhere (a null function pointer) leaves the return address on top too.
     if (at_entry || (exact && symbols.module_at(pc).is_none()))
         && let Some(step) = frame_at(symbols, registers, memory, sp, None)
     {
         return Some(step);
     }
-    // After `push %rbp` and before `mov %rsp,%rbp`.
+    // The pushes of a prologue tell where the return address is, as long as the stack pointer stays where they put
+    // it; a call before the address found there makes it likely.
+    let lookup = if exact { pc } else { pc.wrapping_sub(1) };
+    let begun = symbols.symbol_at(lookup).and_then(|(_, offset)| {
+        let module = symbols.module_at(lookup)?;
+        let start = module.to_file(lookup).wrapping_sub(offset);
+        prologue::pushed_by(module, start, module.to_file(pc))
+    });
+    if let Some(pushed) = begun.filter(|pushed| !pushed.framed) {
+        let slot = sp.wrapping_add(pushed.bytes);
+        let saved = pushed.frame_pointer.map(|at| memory::read_u64(memory, slot.wrapping_sub(at)).ok());
+        let certain = |step: &Step| {
+            let pc = step.caller.pc().unwrap_or(0);
+            symbols.module_at(pc).is_some_and(|module| prologue::follows_call(module, module.to_file(pc)))
+        };
+        if let Some(step) =
+            frame_at(symbols, registers, memory, slot, saved.or(Some(registers.get(RBP)))).filter(certain)
+        {
+            return Some(step);
+        }
+    }
+    // After `push %rbp` and before `mov %rsp,%rbp` of a function without a symbol.
     let pushed = exact
         && symbols.module_at(pc).is_some_and(|module| {
             let before = module.to_file(pc).wrapping_sub(1);

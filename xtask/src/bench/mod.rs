@@ -5,6 +5,7 @@ mod backward;
 mod inputs;
 mod record;
 mod servers;
+pub(crate) mod symbols;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};

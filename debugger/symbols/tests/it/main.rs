@@ -7,4 +7,5 @@ mod loading;
 mod lookup;
 mod sources;
 mod support;
+mod unwinding;
 mod values;
