@@ -17,7 +17,24 @@ struct Corpus {
 const CORPORA: &[Corpus] = &[
     Corpus { name: "stepping", package: "tracer", tests: "stepping", variable: ("VDBG_EFFORT", "4") },
     Corpus { name: "generated", package: "e2e", tests: "seeds_from", variable: ("VDBG_SEEDS", "1000..5000") },
-    Corpus { name: "symbols-fuzz", package: "symbols", tests: "", variable: ("SYMBOLS_FUZZ_CASES", "5000") },
+    Corpus {
+        name: "symbols-fuzz",
+        package: "symbols",
+        tests: "fuzz",
+        variable: ("SYMBOLS_FUZZ_CASES", "5000"),
+    },
+    Corpus {
+        name: "symbols-addresses",
+        package: "symbols",
+        tests: "addresses_are",
+        variable: ("SYMBOLS_SAMPLES", "7000"),
+    },
+    Corpus {
+        name: "symbols-stacks",
+        package: "symbols",
+        tests: "stacks_are",
+        variable: ("SYMBOLS_STACKS", "3000"),
+    },
 ];
 
 pub(crate) fn run(name: Option<&str>) -> Result<()> {

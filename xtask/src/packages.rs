@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Need] = &[
     ("gdb", "gdb"),
     ("dwz", "dwz"),
     ("llvm-dwp", "llvm"),
+    ("/usr/lib/llvm-19/bin/llvm-symbolizer", "llvm-19"),
     ("git", "git"),
     ("python3", "python3"),
     ("perl", "perl"),

@@ -89,7 +89,11 @@ impl<'a> CallSite<'a> {
             return true;
         }
         let ours = linkage(self.debug, called);
-        ours.is_some() && ours == linkage(debug, function.at)
+        if ours.is_some() && ours == linkage(debug, function.at) {
+            return true;
+        }
+        let own = Arc::ptr_eq(&function.module, self.module);
+        own && aliased(self.module, self.debug, called) == Some(function.at)
     }
 
     /// The functions by which a call came to `function` that does not name it: each called the next one as its
@@ -99,7 +103,13 @@ impl<'a> CallSite<'a> {
         if !Arc::ptr_eq(&function.module, self.module) || self.means(first, function) {
             return Vec::new();
         }
-        let mut search = Search { debug: self.debug, wanted: function.at, ways: Vec::new(), looked_at: 0 };
+        let mut search = Search {
+            module: self.module,
+            debug: self.debug,
+            wanted: function.at,
+            ways: Vec::new(),
+            looked_at: 0,
+        };
         search.from(first, &mut Vec::new());
         let [way] = search.ways.as_slice() else { return Vec::new() };
         way.iter().filter_map(|&at| name_of(self.debug, at)).collect()
@@ -108,6 +118,7 @@ impl<'a> CallSite<'a> {
 
 /// All ways of tail calls from one function to another, until there are two.
 struct Search<'a> {
+    module: &'a Module,
     debug: &'a Debug,
     wanted: DieAt,
     ways: Vec<Vec<DieAt>>,
@@ -116,7 +127,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn from(&mut self, called: DieAt, way: &mut Vec<DieAt>) {
-        let Some(body) = body_of(self.debug, called) else { return };
+        let Some(body) = body_of(self.module, self.debug, called) else { return };
         self.looked_at += 1;
         if way.len() >= TAIL_CALLS_MAX || way.contains(&body) || self.looked_at > FUNCTIONS_MAX {
             return;
@@ -128,7 +139,9 @@ impl Search<'_> {
         });
         way.push(body);
         for to in next {
-            if same_function(self.debug, self.wanted, to) {
+            let there = same_function(self.debug, self.wanted, to)
+                || aliased(self.module, self.debug, to) == Some(self.wanted);
+            if there {
                 self.ways.push(way.clone());
             } else if self.ways.len() < 2 {
                 self.from(to, way);
@@ -195,7 +208,7 @@ fn linkage(debug: &Debug, at: DieAt) -> Option<String> {
 }
 
 /// The function with code that a call's origin means.
-fn body_of(debug: &Debug, called: DieAt) -> Option<DieAt> {
+fn body_of(module: &Module, debug: &Debug, called: DieAt) -> Option<DieAt> {
     let has_code = |at: DieAt| debug.die(at).is_some_and(|die| !debug.die_ranges(at.unit, &die).is_empty());
     if has_code(called) {
         return Some(called);
@@ -208,7 +221,17 @@ fn body_of(debug: &Debug, called: DieAt) -> Option<DieAt> {
             index.functions.iter().map(move |function| DieAt { unit, offset: function.die })
         });
     let mut functions = functions.filter(|&at| same_function(debug, at, called));
-    functions.next()
+    functions.next().or_else(|| aliased(module, debug, called))
+}
+
+/// The function at the symbol that the linker knows a declaration by: libraries give functions several names.
+fn aliased(module: &Module, debug: &Debug, called: DieAt) -> Option<DieAt> {
+    let name = linkage(debug, called)?;
+    let mut symbols = module.image.symtab().named(&name);
+    let symbol = symbols.find(|symbol| symbol.function && symbol.name == name)?;
+    let unit = debug.unit_at(symbol.address)?;
+    let function = debug.index(unit)?.function_at(symbol.address)?;
+    (function.ranges.first()?.0 == symbol.address).then_some(DieAt { unit, offset: function.die })
 }
 
 fn name_of(debug: &Debug, at: DieAt) -> Option<Arc<str>> {

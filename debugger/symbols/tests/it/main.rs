@@ -1,5 +1,6 @@
 //! Integration tests: programs compiled here, stopped by gdb into core files, and compared with what gdb says.
 
+mod differential;
 mod expressions;
 mod fuzz;
 mod live;

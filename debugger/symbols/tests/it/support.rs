@@ -42,6 +42,8 @@ pub(crate) struct Stopped {
     segments: Vec<(u64, Vec<u8>)>,
     files: Vec<(Mapping, Vec<u8>)>,
     pub(crate) registers: Registers,
+    /// Of all threads, in the order of the core.
+    pub(crate) threads: Vec<Registers>,
     pub(crate) symbols: Symbols,
 }
 
@@ -108,7 +110,7 @@ impl Stopped {
         let data = std::fs::read(&core).unwrap();
         let file = ElfFile64::<Endianness>::parse(&*data).unwrap();
         let (endian, bytes) = (file.endian(), data.as_slice());
-        let (mut segments, mut files, mut registers) = (Vec::new(), Vec::new(), None);
+        let (mut segments, mut files, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for header in file.elf_header().program_headers(endian, bytes).unwrap() {
             if header.p_type(endian) == elf::PT_LOAD {
                 segments.push((header.p_vaddr(endian), header.data(endian, bytes).unwrap().to_vec()));
@@ -116,7 +118,7 @@ impl Stopped {
             let Ok(Some(mut notes)) = header.notes(endian, bytes) else { continue };
             while let Ok(Some(note)) = notes.next() {
                 match note.n_type(endian).0 {
-                    1 if registers.is_none() => registers = Some(prstatus(note.desc())),
+                    1 => threads.push(prstatus(note.desc())),
                     0x4649_4c45 => files = mappings(note.desc()),
                     _ => {}
                 }
@@ -125,7 +127,7 @@ impl Stopped {
         let mappings: Vec<Mapping> = files.iter().map(|(mapping, _)| mapping.clone()).collect();
         let (symbols, errors) = Symbols::from_mappings(cache, &mappings);
         assert!(errors.is_empty(), "{errors:?}");
-        Self { program, core, segments, files, registers: registers.unwrap(), symbols }
+        Self { program, core, segments, files, registers: threads[0].clone(), threads, symbols }
     }
 
     pub(crate) fn frames(&self) -> Vec<Frame> {
