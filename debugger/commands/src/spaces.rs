@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use symbols::{Frame, ImageCache, Memory, Registers, Symbols, Unreadable};
+use symbols::{DebugSources, Frame, ImageCache, Memory, Registers, Symbols, Unreadable};
 use trace::{Source, ThreadId};
 use tracer::{Session, TracerError};
 
@@ -77,7 +77,9 @@ pub(crate) struct Spaces {
 
 impl Spaces {
     pub(crate) fn new() -> Self {
-        Self { cache: ImageCache::new(), layouts: HashMap::new(), recent: HashMap::new(), everything: None }
+        let cache = ImageCache::new();
+        cache.look_in(DebugSources { cache: symbols::cache_folder(), ..DebugSources::default() });
+        Self { cache, layouts: HashMap::new(), recent: HashMap::new(), everything: None }
     }
 
     /// The modules of a thread's address space.

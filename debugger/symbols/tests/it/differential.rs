@@ -278,7 +278,10 @@ static long walk(Step step) {
 static void *run(void *seed) { unsigned n = (unsigned)(long)seed; long r = walk({n * 2654435761u, (int)(n % 23)}); return (void *)r; }
 int main(int argc, char **argv) {
     int count = argc > 1 ? atoi(argv[1]) : THREAD_COUNT;
-    for (long n = 0; n < count; n++) { pthread_t thread; if (pthread_create(&thread, nullptr, run, (void *)n)) return 1; }
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 256 << 10);
+    for (long n = 0; n < count; n++) { pthread_t thread; if (pthread_create(&thread, &small, run, (void *)n)) return 1; }
     while (waiting < count) usleep(1000);
     abort();
 }
@@ -348,6 +351,7 @@ fn stacks_are_gdbs() {
         let stopped = Stopped::new(program);
         let theirs = stacks_of_gdb(&stopped);
         assert!(theirs.len() >= count && stopped.threads.len() == count + 1, "{}", theirs.len());
+        std::fs::remove_file(&stopped.core).unwrap();
         // A core lists the thread that died first, and gdb counts in the same order.
         let theirs = &theirs[theirs.len() - stopped.threads.len()..];
         for (registers, theirs) in stopped.threads.iter().zip(theirs) {

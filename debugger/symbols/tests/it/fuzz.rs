@@ -122,8 +122,8 @@ fn broken_split_files_neither_panic_nor_hang() {
         let flags = [version, "-O1", "-gsplit-dwarf", "-fdebug-types-section"];
         let program = compile(name, "fuzz.c", SOURCE, &flags);
         let folder = program.parent().unwrap();
-        let dwo = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let dwo = dwo.filter(|path| path.extension().is_some_and(|own| own == "dwo")).next().unwrap();
+        let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let dwo = files.find(|path| path.extension().is_some_and(|own| own == "dwo")).unwrap();
         let good = std::fs::read(&dwo).unwrap();
         beside(&program, &dwo, DebugSources::default);
         std::fs::write(&dwo, good).unwrap();

@@ -8,8 +8,21 @@ use std::sync::{Arc, OnceLock};
 use symbols::{Context, Format, Frame, ImageCache, Mapping, Memory, Registers, Symbols, Unreadable};
 
 pub(crate) fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Core files are large, and nothing runs at the end of a test process: what others left goes now.
+        for entry in std::fs::read_dir(all).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix("symbols-").map(|id| Path::new("/proc").join(id));
+            if owner.is_some_and(|owner| !owner.exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = all.join(format!("symbols-{}", std::process::id()));
+        std::fs::create_dir_all(&own).unwrap();
+        own
+    })
 }
 
 pub(crate) fn run(command: &mut Command) -> String {
