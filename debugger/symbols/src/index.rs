@@ -95,7 +95,8 @@ struct Walk<'a> {
     /// Open scopes: depth, name, and whether it is a function.
     scopes: Vec<(isize, Arc<str>, bool)>,
     declared: HashMap<UnitOffset, Name>,
-    function: Option<(isize, usize)>,
+    /// Open functions with code, by depth and place: a method of a type inside of a function is inside of it too.
+    functions: Vec<(isize, usize)>,
     index: UnitIndex,
     /// Names that are to be filled in at the end: functions, inlines and variables by place.
     late: Vec<(Late, DieAt)>,
@@ -116,7 +117,7 @@ impl<'a> Walk<'a> {
             unit,
             scopes: Vec::new(),
             declared: HashMap::new(),
-            function: None,
+            functions: Vec::new(),
             index: UnitIndex::default(),
             late: Vec::new(),
             empty: "".into(),
@@ -138,8 +139,8 @@ impl<'a> Walk<'a> {
     }
 
     fn close_function(&mut self, depth: isize) {
-        if self.function.is_some_and(|(opened, _)| opened >= depth) {
-            self.function = None;
+        while self.functions.last().is_some_and(|(opened, _)| *opened >= depth) {
+            self.functions.pop();
         }
     }
 
@@ -228,7 +229,7 @@ impl<'a> Walk<'a> {
             let start = self.index.inlines.len();
             let name = Arc::clone(&known);
             self.index.functions.push(Function { die: die.offset(), name, ranges, inlines: start..start });
-            self.function = Some((depth, place));
+            self.functions.push((depth, place));
         }
         if let Some(name) = name {
             self.declared.insert(die.offset(), name);
@@ -239,7 +240,7 @@ impl<'a> Walk<'a> {
     }
 
     fn inlined(&mut self, die: &Die, depth: isize) {
-        let Some((_, function)) = self.function else { return };
+        let Some(&(_, function)) = self.functions.last() else { return };
         let ranges = self.debug.die_ranges(self.unit, die);
         let at = DieAt { unit: self.unit, offset: die.offset() };
         let Some(lowest) = ranges.iter().map(|range| range.0).min() else { return };
@@ -270,7 +271,7 @@ impl<'a> Walk<'a> {
     }
 
     fn variable(&mut self, die: &Die) {
-        if self.scopes.last().is_some_and(|scope| scope.2) || self.function.is_some() {
+        if self.scopes.last().is_some_and(|scope| scope.2) || !self.functions.is_empty() {
             return;
         }
         let valued = die.has_attr(dw::DW_AT_location) || die.has_attr(dw::DW_AT_const_value);

@@ -124,3 +124,21 @@ fn sources_are_read_or_explained() {
     assert!(sources.line(&path, 999).unwrap_err().to_string().contains("which has 18 lines"));
     assert!(sources.line("/no/such.c", 1).unwrap_err().to_string().starts_with("/no/such.c: "));
 }
+
+#[test]
+fn calls_inlined_behind_a_local_type_with_methods_are_seen() {
+    const LOCAL: &str = "static int total;
+__attribute__((always_inline)) static inline int late(int n) { total += n; return total; }
+int outer(int n) {
+    struct Guard { int kept; ~Guard() { total += kept; } } guard = { n };
+    return late(guard.kept);
+}
+int main(int argc, char **) { return outer(argc); }
+";
+    let program = compile("local_type", "local.cpp", LOCAL, &["-gdwarf-4", "-O0"]);
+    let mut symbols = Symbols::new(cache());
+    symbols.add_file(&program, "local", 0).unwrap();
+    let late = symbols.functions("late").into_iter().find(|found| found.inlined).unwrap();
+    let names: Vec<_> = symbols.locate(late.entry).into_iter().filter_map(|level| level.function).collect();
+    assert_eq!(names.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["late", "outer"]);
+}
