@@ -154,7 +154,10 @@ fn ours(symbols: &Symbols, address: u64) -> Vec<Level> {
 
 /// The last part of a path, without arguments: tools differ in how much of the rest they tell.
 fn last_part(name: &str) -> String {
-    let name = demangle(name).replace("operator<", "operator ").replace("operator()", "operator call");
+    let name = demangle(name)
+        .replace("->", "")
+        .replace("operator<", "operator ")
+        .replace("operator()", "operator call");
     let name = (0..20).fold(name.replace("{{closure}}", "closure"), |name, number| {
         name.replace(&format!("{{closure#{number}}}"), "closure")
     });
