@@ -13,6 +13,7 @@ use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset, UnitType};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Links from DIE to DIE (origin, specification, typedef) are followed so far: cycles occur in broken files.
@@ -93,6 +94,8 @@ pub(crate) struct Debug {
     building: Mutex<()>,
     cache: OnceLock<Option<NameIndex>>,
     cache_file: Option<CacheFile>,
+    /// There are skeleton units: what the index holds depends on other files too, so it is not kept.
+    has_skeletons: AtomicBool,
     progress: Arc<Progress>,
 }
 
@@ -131,6 +134,7 @@ impl Debug {
             building: Mutex::new(()),
             cache: OnceLock::new(),
             cache_file: image.cache_file(),
+            has_skeletons: AtomicBool::new(false),
             progress: Arc::clone(&image.debug_sources().progress),
         };
         debug.read_headers();
@@ -286,8 +290,7 @@ impl Debug {
             return Ok(known);
         }
         let built = NameIndex::build(self, &self.progress).ok_or(Interrupted)?;
-        // Numbers of split files' units hold for this session only.
-        if let Some(file) = self.cache_file.as_ref().filter(|_| self.late_numbers().is_empty()) {
+        if let Some(file) = self.cache_file.as_ref().filter(|_| !self.has_skeletons.load(Ordering::Relaxed)) {
             file.write(&built, self.units.len() as u32);
         }
         Ok(self.names.get_or_init(|| built))
@@ -315,6 +318,9 @@ impl Debug {
         let own = Part { dwarf, unit };
         ranges.extend(self.ranges_of_part(number, slot, own));
         let split = slot.origin == Origin::Info && unit.dwo_id.is_some();
+        if split {
+            self.has_skeletons.store(true, Ordering::Relaxed);
+        }
         scanner.unit(number, if split { self.part(number).unwrap_or(own) } else { own });
     }
 

@@ -95,3 +95,17 @@ fn loading_can_be_interrupted_and_shows_progress() {
     assert!(done == total && total > 10_000, "{done} of {total}");
     assert!(!symbols.functions("add").is_empty());
 }
+
+#[test]
+fn what_depends_on_split_files_is_not_cached() {
+    let program =
+        compile("cached_dwo", "cached.cpp", SOURCE, &["-g", "-O0", "-gsplit-dwarf", "-Wl,--build-id"]);
+    let folder = program.with_file_name("cache");
+    let mut files = std::fs::read_dir(program.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let dwo = files.find(|path| path.extension().is_some_and(|own| own == "dwo")).unwrap();
+    let away = program.with_file_name("away");
+    std::fs::rename(&dwo, &away).unwrap();
+    assert!(open(&program, Some(folder.clone())).globals("all").is_empty());
+    std::fs::rename(&away, &dwo).unwrap();
+    assert_eq!(open(&program, Some(folder)).globals("all").len(), 1);
+}
