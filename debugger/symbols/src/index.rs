@@ -89,6 +89,10 @@ enum Name {
     From(DieAt),
 }
 
+fn is_record(tag: gimli::DwTag) -> bool {
+    matches!(tag, dw::DW_TAG_structure_type | dw::DW_TAG_union_type | dw::DW_TAG_enumeration_type)
+}
+
 struct Walk<'a> {
     debug: &'a Debug,
     unit: u32,
@@ -127,8 +131,19 @@ impl<'a> Walk<'a> {
     fn run(&mut self) {
         let Some(unit) = self.debug.unit(self.unit) else { return };
         let mut cursor = unit.entries();
+        let (c, mut past_members) = (self.debug.is_c(self.unit), false);
         for _ in 0..DIES_MAX {
-            let Ok(Some(die)) = cursor.next_dfs() else { return };
+            // Members of C's types are nothing that has a name of its own here.
+            let there = match past_members {
+                true => cursor.next_sibling().map(|die| die.is_some()),
+                false => Ok(false),
+            };
+            let there = match there {
+                Ok(false) => cursor.next_dfs().map(|die| die.is_some()),
+                other => other,
+            };
+            let Some(die) = cursor.current().filter(|_| there == Ok(true)) else { return };
+            past_members = c && is_record(die.tag()) && die.has_children();
             let depth = die.depth();
             while self.scopes.last().is_some_and(|scope| scope.0 >= depth) {
                 self.scopes.pop();
