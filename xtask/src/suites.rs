@@ -35,6 +35,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "trace", budget_min: 4, run: || package("trace") },
     Suite { name: "symbols", budget_min: 4, run: || package("symbols") },
     Suite { name: "tracer (core)", budget_min: 10, run: || package("tracer") },
+    Suite { name: "targets", budget_min: 4, run: || package("targets") },
     Suite { name: "commands", budget_min: 4, run: || package("commands") },
     Suite { name: "vdbg", budget_min: 4, run: || package("vdbg") },
     Suite { name: "end to end", budget_min: 4, run: || package("e2e") },

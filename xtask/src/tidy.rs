@@ -9,8 +9,9 @@ use crate::root;
 /// What each crate of ours may depend on, of ours.
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("debugger/symbols", &[]),
-    ("debugger/commands", &["symbols", "syscalls", "trace", "tracer"]),
-    ("debugger/vdbg", &["commands", "symbols", "syscalls", "trace", "tracer"]),
+    ("debugger/commands", &["symbols", "syscalls", "targets", "trace", "tracer"]),
+    ("debugger/targets", &["trace"]),
+    ("debugger/vdbg", &["commands", "symbols", "syscalls", "targets", "trace", "tracer"]),
     ("tracer/agent", &["syscalls"]),
     ("tracer/engine", &["agent", "patch", "syscalls", "trace"]),
     ("tracer/patch", &[]),
@@ -19,7 +20,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const OURS: &[&str] = &["agent", "commands", "patch", "symbols", "syscalls", "trace", "tracer", "vdbg"];
+const OURS: &[&str] =
+    &["agent", "commands", "patch", "symbols", "syscalls", "targets", "trace", "tracer", "vdbg"];
 
 /// Words that must not appear in the sources of a folder, with the reason.
 const ABSENT: &[(&str, &[&str], &str)] = &[

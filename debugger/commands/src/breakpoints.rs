@@ -171,7 +171,7 @@ impl Debugger {
 
     /// Some file that is mapped later has the place.
     fn may_be_loaded(&mut self, spec: &Linespec) -> bool {
-        let everything = self.spaces.everything(&self.session);
+        let everything = self.spaces.everything(self.session.view());
         !resolve(&everything, spec).is_empty()
     }
 
@@ -203,7 +203,7 @@ impl Debugger {
             }
             seen.push(info.space);
             let (Ok((image, ..)), Ok(symbols)) =
-                (self.session.program(info.thread), self.spaces.symbols(&self.session, info.thread))
+                (self.session.program(info.thread), self.spaces.symbols(self.session.view(), info.thread))
             else {
                 continue;
             };

@@ -119,7 +119,7 @@ impl Debugger {
         if self.points.catches().next().is_none() {
             return Ok(None);
         }
-        let (trace, here) = (self.session.trace(), self.session.position());
+        let (trace, here) = (self.session.trace()?, self.session.position());
         let look = |number: u64| -> Result<Option<Caught>, CommandError> {
             let takers = self.points.takers(&trace.event(number)?);
             Ok((!takers.is_empty()).then_some((number, takers)))
@@ -176,7 +176,7 @@ impl Debugger {
 
     /// What a caught event is, for the report of the stop.
     pub(crate) fn caught_text(&self, number: u64) -> Result<String, CommandError> {
-        let event = self.session.trace().event(number)?;
+        let event = self.session.trace()?.event(number)?;
         let name = syscalls::lookup(event.registers.orig_rax).map_or("a system call", |row| row.name);
         Ok(match &event.kind {
             EventKind::Start(start) => format!("forked process {}", start.process),

@@ -42,7 +42,7 @@ impl Debugger {
         let of_image =
             |thread: &ThreadId| self.session.program(*thread).is_ok_and(|program| program.0 == image);
         let thread = threads.iter().map(|info| info.thread).find(of_image)?;
-        let symbols = self.spaces.symbols(&self.session, thread).ok()?;
+        let symbols = self.spaces.symbols(self.session.view(), thread).ok()?;
         // What convenience variables hold may change.
         if text.contains('$') {
             return self.lower_at(&symbols, address, &text);

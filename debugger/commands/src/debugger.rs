@@ -20,6 +20,7 @@ use crate::points::Points;
 use crate::settings::Settings;
 use crate::spaces::{self, Spaces, ThreadMemory};
 use crate::table::{self, Command, Repeat};
+use crate::target::Target;
 use crate::threads::ThreadNumbers;
 use crate::xamine::Examined;
 
@@ -47,7 +48,7 @@ pub(crate) struct Focus {
 
 /// A debugger over one recording.
 pub struct Debugger {
-    pub(crate) session: Session,
+    pub(crate) session: Target,
     pub(crate) spaces: Spaces,
     pub(crate) points: Points,
     pub(crate) values: Values,
@@ -79,6 +80,15 @@ pub struct Debugger {
 impl Debugger {
     /// A debugger over a session, wherever it stands.
     pub fn new(session: Session) -> Self {
+        Self::of(Target::Recording(Box::new(session)))
+    }
+
+    /// A debugger over a core file.
+    pub fn of_core(core: targets::Core) -> Self {
+        Self::of(Target::of_core(core))
+    }
+
+    fn of(session: Target) -> Self {
         let mut debugger = Self {
             session,
             spaces: Spaces::new(),
@@ -107,9 +117,35 @@ impl Debugger {
         debugger
     }
 
-    /// The session.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// The recording; `None` for a core file.
+    pub fn trace(&self) -> Option<&trace::Reader> {
+        self.session.trace().ok()
+    }
+
+    /// How many events there are to go through.
+    pub fn events(&self) -> u64 {
+        self.trace().map_or(0, trace::Reader::len)
+    }
+
+    /// What a core file is of, and how the program ended.
+    pub fn core_text(&self) -> String {
+        let Some(core) = self.core() else { return String::new() };
+        let program = core.program().map_or_else(String::new, |path| path.display().to_string());
+        let command = if core.command().is_empty() { program } else { core.command().to_owned() };
+        let ended = match core.signal() {
+            0 => String::new(),
+            signal => format!(", ended by {}", crate::report::signal_text(signal)),
+        };
+        let threads = match core.threads().len() {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        format!("Core file of {command} (process {}, {threads}){ended}.\n", core.process())
+    }
+
+    /// The core file; `None` for a recording.
+    pub fn core(&self) -> Option<&targets::Core> {
+        self.session.core()
     }
 
     /// How to stop what is going on.
@@ -123,7 +159,8 @@ impl Debugger {
     }
 
     pub(crate) fn percent_of(&self, position: &Position) -> u64 {
-        let (first, end) = (self.session.trace().first(), self.session.trace().len());
+        let Ok(trace) = self.session.trace() else { return 0 };
+        let (first, end) = (trace.first(), trace.len());
         (position.event.saturating_sub(first) * 100).checked_div(end - first).unwrap_or(0).min(100)
     }
 
@@ -247,7 +284,7 @@ impl Debugger {
     /// The modules of the selected thread's program.
     pub(crate) fn symbols(&mut self) -> Result<Rc<Symbols>, CommandError> {
         let thread = self.thread()?;
-        Ok(self.spaces.symbols(&self.session, thread)?)
+        Ok(self.spaces.symbols(self.session.view(), thread)?)
     }
 
     /// Makes sure that so many frames are known, if there are so many.
@@ -257,8 +294,8 @@ impl Debugger {
         }
         let thread = self.thread()?;
         let symbols = self.symbols()?;
-        let registers = spaces::registers(&self.session, thread)?;
-        let memory = ThreadMemory { session: &self.session, thread };
+        let registers = spaces::registers(self.session.view(), thread)?;
+        let memory = ThreadMemory { session: self.session.view(), thread };
         self.focus.frames = symbols.frames_up_to(&registers, &memory, count);
         self.focus.complete = self.focus.frames.len() < count;
         Ok(())
@@ -286,7 +323,7 @@ impl Debugger {
         self.unwind(level + 1)?;
         let thread = self.thread()?;
         let symbols = self.symbols()?;
-        let memory = ThreadMemory { session: &self.session, thread };
+        let memory = ThreadMemory { session: self.session.view(), thread };
         let values = &self.values;
         let lookup = |name: &str| values.lookup(name);
         let frame = self.focus.frames.get(level);
@@ -319,7 +356,7 @@ impl Debugger {
     pub(crate) fn moved(&mut self) {
         self.focus = Focus { thread: self.session.current_thread(), ..Focus::default() };
         self.listing.forget();
-        self.threads.update(&self.session);
+        self.threads.update(self.session.view());
     }
 }
 

@@ -47,9 +47,9 @@ impl Debugger {
         let thread = self.thread()?;
         // The layout may have changed within the event that the known ones are of.
         let symbols: std::rc::Rc<Symbols> = self.symbols()?;
-        let memory = ThreadMemory { session: &self.session, thread };
+        let memory = ThreadMemory { session: self.session.view(), thread };
         let mut registers = registers.clone();
-        registers.xmm = spaces::registers(&self.session, thread)?.xmm;
+        registers.xmm = spaces::registers(self.session.view(), thread)?.xmm;
         self.focus.frames = symbols.frames_up_to(&registers, &memory, FRAMES_MAX);
         self.focus.complete = true;
         let mut text = String::new();

@@ -83,7 +83,8 @@ impl Debugger {
 
     /// A path below the recording's working directory without it.
     pub(crate) fn short_path(&self, path: &str) -> String {
-        let folder = self.session.trace().header().directory.as_str();
+        let Ok(trace) = self.session.trace() else { return path.to_owned() };
+        let folder = trace.header().directory.as_str();
         let inside = path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
         inside.filter(|rest| !rest.is_empty()).unwrap_or(path).to_owned()
     }

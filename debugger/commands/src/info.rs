@@ -290,15 +290,15 @@ impl Debugger {
         let at = self.session.position().event;
         let from = if first.is_empty() { at.saturating_sub(EVENTS_SHOWN / 2) } else { number(first)? };
         let count = if count.is_empty() { EVENTS_SHOWN } else { number(count)? };
-        let end = from.saturating_add(count).min(self.session.trace().len());
+        let end = from.saturating_add(count).min(self.session.trace()?.len());
         let mut list = Vec::new();
         for number in from..end {
             let mark = if number == at { "=>" } else { "  " };
-            reply.line(format!("{mark} {}", describe_event(self.session.trace(), number)?));
-            list.push(event_json(self.session.trace(), number)?);
+            reply.line(format!("{mark} {}", describe_event(self.session.trace()?, number)?));
+            list.push(event_json(self.session.trace()?, number)?);
         }
         if from >= end {
-            reply.line(format!("No such events: the recording has {}.", self.session.trace().len()));
+            reply.line(format!("No such events: the recording has {}.", self.session.trace()?.len()));
         }
         reply.set("events", list);
         Ok(Flow::Continue)
@@ -327,7 +327,7 @@ impl Debugger {
         _arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
-        let mappings = self.session.mappings(self.thread()?)?;
+        let mappings = self.session.view().regions(self.thread()?)?;
         for mapping in &mappings {
             let bit = |bit: i32, letter: char| if mapping.protection & bit != 0 { letter } else { '-' };
             let access: String =
@@ -338,7 +338,7 @@ impl Debugger {
                 format!("{:#018x} {:#018x} {access} {}", mapping.start, mapping.end, mapping.name).trim_end(),
             );
         }
-        let json = |mapping: &trace::Mapping| json!({ "start": mapping.start, "end": mapping.end, "name": mapping.name });
+        let json = |mapping: &crate::target::Region| json!({ "start": mapping.start, "end": mapping.end, "name": mapping.name });
         reply.set("mappings", mappings.iter().map(json).collect::<Vec<_>>());
         Ok(Flow::Continue)
     }
@@ -354,8 +354,12 @@ impl Debugger {
         let (_, path, arguments) = self.session.program(thread)?;
         reply.line(format!("{}: {path}", self.thread_title(thread)));
         reply.line(format!("arguments: {}", arguments.join(" ")));
-        let header = self.session.trace().header();
-        reply.line(format!("recording: {}", self.session.trace().directory().display()));
+        if let Some(core) = self.session.core() {
+            reply.line(format!("core file: {}", core.path().display()));
+            return Ok(Flow::Continue);
+        }
+        let header = self.session.trace()?.header();
+        reply.line(format!("recording: {}", self.session.trace()?.directory().display()));
         reply.line(format!("recorded command: {}", header.command.join(" ")));
         Ok(Flow::Continue)
     }

@@ -40,6 +40,7 @@ mod spaces;
 mod stepping;
 mod surveys;
 mod table;
+mod target;
 mod threads;
 mod time;
 mod watch;

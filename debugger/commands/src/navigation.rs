@@ -40,7 +40,7 @@ impl Debugger {
         _arguments: &str,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
-        let trace = self.session.trace();
+        let trace = self.session.trace()?;
         let (event, count) = (self.session.position().event, trace.len());
         let time_ns = trace.event(event.min(count.saturating_sub(1)))?.time_ns;
         let clock = utc_text(trace.header().started_unix_ns.saturating_add(time_ns));
@@ -77,7 +77,7 @@ impl Debugger {
     }
 
     fn position_of(&mut self, text: &str, reply: &mut Reply<'_>) -> Result<Position, CommandError> {
-        let (start, end) = (self.session.start(), self.session.end()?);
+        let (start, end) = (self.session.start()?, self.session.end()?);
         let usage =
             |what: String| CommandError::Usage { what, usage: "goto EVENT|PERCENT%|TIMEs|start|end|row N" };
         let event = match text {
@@ -93,13 +93,13 @@ impl Debugger {
                 if percent > 100.0 {
                     return Err(usage(format!("{text} is past the end")));
                 }
-                let (first, end) = (self.session.trace().first(), self.session.trace().len());
+                let (first, end) = (self.session.trace()?.first(), self.session.trace()?.len());
                 first + (percent / 100.0 * (end - first) as f64) as u64
             }
             text if text.ends_with('s') => {
                 let seconds = fraction(&text[..text.len() - 1])
                     .ok_or_else(|| usage(format!("\"{text}\" is no time in seconds")))?;
-                let (trace, time_ns) = (self.session.trace(), (seconds * NS_PER_SECOND) as u64);
+                let (trace, time_ns) = (self.session.trace()?, (seconds * NS_PER_SECOND) as u64);
                 let first_ns = trace.event(trace.first())?.time_ns;
                 if trace.first() > 0 && time_ns < first_ns {
                     reply.line(format!("{}, {} after the start.", self.beginning(), duration_text(first_ns)));
@@ -109,13 +109,13 @@ impl Debugger {
             text => {
                 let event =
                     parse::number(text).ok_or_else(|| usage(format!("\"{text}\" is no event number")))?;
-                if event > self.session.trace().len() {
+                if event > self.session.trace()?.len() {
                     return Err(CommandError::Other(format!(
                         "event {event} is past the end: the last is {}",
-                        self.session.trace().len() - 1
+                        self.session.trace()?.len() - 1
                     )));
                 }
-                if self.session.trace().first() > 0 && event < start.event {
+                if self.session.trace()?.first() > 0 && event < start.event {
                     reply.line(format!("{}.", self.beginning()));
                 }
                 event
@@ -128,13 +128,13 @@ impl Debugger {
     fn beginning(&self) -> String {
         format!(
             "The recording begins at event {}: a ring keeps the newest part only",
-            self.session.start().event
+            self.session.start().map_or(0, |start| start.event)
         )
     }
 
     /// The first event at or after a recorded time.
     fn event_at(&self, time_ns: u64) -> Result<u64, CommandError> {
-        let trace = self.session.trace();
+        let trace = self.session.trace()?;
         let (mut low, mut high) = (trace.first(), trace.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -234,7 +234,7 @@ impl Debugger {
         reply: &mut Reply<'_>,
     ) -> Result<Flow, CommandError> {
         let position = match arguments {
-            "" => self.session.start(),
+            "" => self.session.start()?,
             text => self.mark(text)?.position.clone(),
         };
         self.travel_to(&position, reply)

@@ -210,7 +210,7 @@ impl Debugger {
         let Some(ty) = &watched.ty else { return Ok(hex_bytes(bytes)) };
         let thread = self.thread()?;
         let symbols = self.symbols()?;
-        let memory = ThreadMemory { session: &self.session, thread };
+        let memory = ThreadMemory { session: self.session.view(), thread };
         // What the value points to may lie in the watched place itself.
         let overlay = Overlay { below: &memory, address: watched.address, bytes };
         let value = Value::typed(ty.clone(), bytes.to_vec(), watched.address);
@@ -235,7 +235,7 @@ impl Debugger {
     fn ended_together(&self) -> Option<(u64, usize)> {
         /// More than a recording has threads.
         const EVENTS_MAX: u64 = 100_000;
-        let trace = self.session.trace();
+        let trace = self.session.trace().ok()?;
         let (mut first, mut exits) = (None, 0_usize);
         for number in (trace.first()..trace.len()).rev().take(EVENTS_MAX as usize) {
             match trace.event(number).ok()?.kind {
@@ -256,8 +256,9 @@ impl Debugger {
     }
 
     fn end_reason(&self) -> String {
-        match self.session.trace().end() {
-            None if self.session.trace().recorder().is_some() => {
+        let Ok(trace) = self.session.trace() else { return String::new() };
+        match trace.end() {
+            None if trace.recorder().is_some() => {
                 "[end of what was recorded when this was opened: the recording goes on]".into()
             }
             None => "[end of the recording: the recorder was stopped here]".into(),

@@ -1,12 +1,15 @@
 //! The replayed program as `symbols` sees it: memory, registers, and the modules of each address space.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use symbols::{DebugSources, Frame, ImageCache, Memory, Registers, Symbols, Unreadable};
-use trace::{Source, ThreadId};
-use tracer::{Session, TracerError};
+use trace::ThreadId;
+use tracer::TracerError;
+
+use crate::target::View;
 
 /// Layouts whose modules are kept. A program that loads code all the time has more; they are built again.
 const LAYOUTS_MAX: usize = 256;
@@ -16,7 +19,7 @@ const VDSO_BYTES_MAX: u64 = 1 << 20;
 
 /// The memory of a thread's address space.
 pub(crate) struct ThreadMemory<'a> {
-    pub(crate) session: &'a Session,
+    pub(crate) session: &'a dyn View,
     pub(crate) thread: ThreadId,
 }
 
@@ -51,7 +54,7 @@ impl Memory for Overlay<'_> {
 }
 
 /// The registers of a thread, with the vector registers.
-pub(crate) fn registers(session: &Session, thread: ThreadId) -> Result<Registers, TracerError> {
+pub(crate) fn registers(session: &dyn View, thread: ThreadId) -> Result<Registers, TracerError> {
     /// Where XSAVE's legacy area has xmm0 (Intel SDM volume 1, section 13.4.1).
     const XMM_OFFSET: usize = 160;
     let mut registers = Registers::from_user_regs(&session.registers(thread)?.words());
@@ -65,7 +68,7 @@ pub(crate) fn registers(session: &Session, thread: ThreadId) -> Result<Registers
 }
 
 /// A module's place: start, end, file offset, stored file.
-type Layout = Vec<(u64, u64, u64, String)>;
+type Layout = Vec<(u64, u64, u64, PathBuf)>;
 
 /// The modules of every address space, kept until its mappings change.
 pub(crate) struct Spaces {
@@ -85,11 +88,11 @@ impl Spaces {
     /// The modules of a thread's address space.
     pub(crate) fn symbols(
         &mut self,
-        session: &Session,
+        session: &dyn View,
         thread: ThreadId,
     ) -> Result<Rc<Symbols>, TracerError> {
         let image = session.program(thread)?.0;
-        let event = session.position().event;
+        let event = session.moment();
         if let Some((known, of, symbols)) = self.recent.get(&thread)
             && (*known, *of) == (event, image)
         {
@@ -100,24 +103,24 @@ impl Spaces {
         Ok(symbols)
     }
 
-    fn by_layout(&mut self, session: &Session, thread: ThreadId) -> Result<Rc<Symbols>, TracerError> {
-        let mappings = session.mappings(thread)?;
+    fn by_layout(&mut self, session: &dyn View, thread: ThreadId) -> Result<Rc<Symbols>, TracerError> {
+        let mappings = session.regions(thread)?;
         let mut layout = Layout::new();
         let mut files = Vec::new();
         for mapping in &mappings {
-            match (&mapping.source, session.stored_file(mapping)) {
-                (Source::File { file, offset }, Some(path)) => {
-                    layout.push((mapping.start, mapping.end, *offset, file.stored.clone()));
+            match &mapping.file {
+                Some((path, offset)) => {
+                    layout.push((mapping.start, mapping.end, *offset, path.clone()));
                     files.push(symbols::Mapping {
                         start: mapping.start,
                         end: mapping.end,
                         offset: *offset,
-                        file: path,
+                        file: path.clone(),
                         name: mapping.name.clone().into(),
                     });
                 }
                 _ if mapping.name == "[vdso]" => {
-                    layout.push((mapping.start, mapping.end, 0, mapping.name.clone()));
+                    layout.push((mapping.start, mapping.end, 0, mapping.name.clone().into()));
                 }
                 _ => {}
             }
@@ -144,15 +147,15 @@ impl Spaces {
 
     /// All files that the recording ever maps, at no particular address: to know a name that is not loaded yet from
     /// one that does not exist.
-    pub(crate) fn everything(&mut self, session: &Session) -> Rc<Symbols> {
+    pub(crate) fn everything(&mut self, session: &dyn View) -> Rc<Symbols> {
         /// Files looked at.
         const FILES_MAX: usize = 4096;
         if let Some(known) = &self.everything {
             return Rc::clone(known);
         }
         let mut symbols = Symbols::new(Arc::clone(&self.cache));
-        let entries = std::fs::read_dir(session.trace().directory().join("files"));
-        for entry in entries.into_iter().flatten().filter_map(Result::ok).take(FILES_MAX) {
+        let entries = session.mapped_files().map(std::fs::read_dir).into_iter().flatten();
+        for entry in entries.flatten().filter_map(Result::ok).take(FILES_MAX) {
             // Only ELF objects become modules.
             let _ = symbols.add_file(&entry.path(), &entry.path().display().to_string(), 0);
         }

@@ -229,7 +229,8 @@ impl Debugger {
         at_stop: &mut AtStop<'_>,
         at_return: &mut AtReturn<'_>,
     ) -> Result<End, CommandError> {
-        self.session.goto(&self.session.start())?;
+        let start = self.session.start()?;
+        self.session.goto(&start)?;
         self.moved();
         loop {
             let returns = survey.returns.clone();
@@ -258,7 +259,7 @@ impl Debugger {
 
     /// A row about the present position.
     fn row(&mut self, text: String, data: Json) -> Result<Row, CommandError> {
-        let trace = self.session.trace();
+        let trace = self.session.trace()?;
         let event = self.session.position().event.min(trace.len().saturating_sub(1));
         let time_ns = trace.event(event)?.time_ns;
         let thread = self.thread().map_or(0, |thread| self.threads.number(thread));
@@ -417,7 +418,7 @@ impl Debugger {
                 match open[stream].and_then(|index: usize| rows.get_mut(index)) {
                     Some(row) => row.text.push_str(text),
                     None => {
-                        let event = self.session.trace().event(piece.event)?;
+                        let event = self.session.trace()?.event(piece.event)?;
                         open[stream] = Some(rows.len());
                         rows.push(Row {
                             position: Position::at_event(piece.event + 1),

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 use trace::ThreadId;
-use tracer::Session;
 
 use crate::debugger::{Debugger, Flow, Focus};
 use crate::error::CommandError;
 use crate::output::Reply;
 use crate::parse;
+use crate::target::View;
 
 /// Numbers for threads, in the order in which they were first seen. A number stays with its thread, backwards too.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct ThreadNumbers {
 }
 
 impl ThreadNumbers {
-    pub(crate) fn update(&mut self, session: &Session) {
+    pub(crate) fn update(&mut self, session: &dyn View) {
         for info in session.threads() {
             if !self.known.contains(&info.thread) {
                 self.known.push(info.thread);

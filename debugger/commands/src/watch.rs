@@ -118,7 +118,7 @@ impl Debugger {
     fn scope_of(&mut self, text: &str) -> Result<Option<Scope>, CommandError> {
         let thread = self.thread()?;
         let symbols = self.symbols()?;
-        let memory = ThreadMemory { session: &self.session, thread };
+        let memory = ThreadMemory { session: self.session.view(), thread };
         let lookup = |name: &str| self.values.lookup(name);
         let global = Context::new(&symbols, &memory, None).with_convenience(&lookup).eval(text);
         let frame = self.frame()?;

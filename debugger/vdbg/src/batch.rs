@@ -41,7 +41,7 @@ impl Batch {
         if line.is_empty() || line.starts_with('#') {
             return Ok(Flow::Continue);
         }
-        let progress = Progress::begin(self.debugger.interrupt(), self.debugger.session().trace().len());
+        let progress = Progress::begin(self.debugger.interrupt(), self.debugger.events());
         let (text, result) = execute(&mut self.debugger, line, self.json);
         drop(progress);
         out::write(&text)?;

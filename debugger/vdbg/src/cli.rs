@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Save(Stop),
     /// Walk through a recording, forwards and backwards
     Replay(Replay),
+    /// Look at a core file: the state in which a program ended
+    Core(Core),
     /// List the recordings
     Ls(List),
     /// Describe a recording
@@ -86,11 +88,9 @@ pub(crate) struct Stop {
     pub(crate) directory: Option<PathBuf>,
 }
 
+/// Where commands come from, and how they are answered.
 #[derive(Args)]
-pub(crate) struct Replay {
-    /// The recording: a directory or a name that `vdbg ls` shows [default: the latest]
-    #[arg(value_name = "DIR")]
-    pub(crate) directory: Option<PathBuf>,
+pub(crate) struct Commands {
     /// Leave after the commands of -x and -e (or of standard input) instead of prompting
     #[arg(long)]
     pub(crate) batch: bool,
@@ -103,6 +103,27 @@ pub(crate) struct Replay {
     /// Answer each command with a line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Core {
+    /// The core file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The program, when it is not where it was
+    #[arg(value_name = "EXE")]
+    pub(crate) executable: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) commands: Commands,
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// The recording: a directory or a name that `vdbg ls` shows [default: the latest]
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) commands: Commands,
     /// Replay to the end with the program's output, verify, and exit with its status
     #[arg(long, conflicts_with_all = ["batch", "files", "commands", "json"])]
     pub(crate) autopilot: bool,

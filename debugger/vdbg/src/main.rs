@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Verb::Stop(options) => record::stop(&options),
         Verb::Save(options) => record::save(&options),
         Verb::Replay(options) => replay::replay(&options),
+        Verb::Core(options) => replay::core(&options),
         Verb::Ls(options) => traces::list(options.json),
         Verb::Info(options) => traces::info(&options),
         Verb::Dump(options) => traces::dump(&options),

@@ -64,6 +64,7 @@ pub(crate) fn run(mut debugger: Debugger, json: bool) -> anyhow::Result<ExitCode
     loop {
         let prompt = match debugger.borrow().awaits_lines() {
             true => ">".to_owned(),
+            false if debugger.borrow().trace().is_none() => "(vdbg core) ".to_owned(),
             false => format!("(vdbg {}%) ", debugger.borrow().percent()),
         };
         match editor.readline(&prompt) {
@@ -91,7 +92,7 @@ pub(crate) fn run(mut debugger: Debugger, json: bool) -> anyhow::Result<ExitCode
 }
 
 fn execute(debugger: &mut Debugger, line: &str, json: bool) -> anyhow::Result<Flow> {
-    let progress = Progress::begin(debugger.interrupt(), debugger.session().trace().len());
+    let progress = Progress::begin(debugger.interrupt(), debugger.events());
     let (text, result) = batch::execute(debugger, line, json);
     drop(progress);
     out::write(&text)?;
@@ -102,13 +103,15 @@ fn execute(debugger: &mut Debugger, line: &str, json: bool) -> anyhow::Result<Fl
 }
 
 fn greet(debugger: &mut Debugger) -> anyhow::Result<()> {
-    let header = debugger.session().trace().header();
-    let mut text = format!(
-        "{}, recorded {}, {} events. `help` lists the commands.\n",
-        header.command.join(" "),
-        commands::utc_text(header.started_unix_ns),
-        debugger.session().trace().len()
-    );
+    let mut text = match debugger.trace() {
+        Some(trace) => format!(
+            "{}, recorded {}, {} events. `help` lists the commands.\n",
+            trace.header().command.join(" "),
+            commands::utc_text(trace.header().started_unix_ns),
+            trace.len()
+        ),
+        None => debugger.core_text(),
+    };
     if let Err(error) = debugger.greet(&mut text) {
         out::error(&error.to_string());
     }

@@ -22,9 +22,36 @@ pub(crate) fn replay(options: &cli::Replay) -> anyhow::Result<ExitCode> {
     if options.autopilot {
         return autopilot::run(session);
     }
+    run_commands(Debugger::new(session), &options.commands)
+}
+
+/// `vdbg core`.
+pub(crate) fn core(options: &cli::Core) -> anyhow::Result<ExitCode> {
+    let core = targets::Core::open(&options.file, options.executable.as_deref())?;
+    if core.is_cut_off() {
+        out::error(
+            "warning: the core file is cut off (the disk was full, or `ulimit -c` is too small): some memory is missing",
+        );
+    }
+    let missing = core.missing_files();
+    if let Some(first) = missing.first() {
+        out::error(&format!(
+            "warning: {} of the files that the program had mapped {} not there any more, {} among them: what they held is missing",
+            missing.len(),
+            if missing.len() == 1 { "is" } else { "are" },
+            first.display()
+        ));
+    }
+    let debugger = Debugger::of_core(core);
+    interrupt::install(debugger.interrupt())?;
+    run_commands(debugger, &options.commands)
+}
+
+/// Runs the commands that are given, and prompts for more where that is wanted.
+fn run_commands(debugger: Debugger, options: &cli::Commands) -> anyhow::Result<ExitCode> {
     let given = !options.files.is_empty() || !options.commands.is_empty();
     let terminal = std::io::stdin().is_terminal();
-    let mut batch = batch::Batch { debugger: Debugger::new(session), json: options.json };
+    let mut batch = batch::Batch { debugger, json: options.json };
     let commands =
         options.files.iter().map(|file| batch::read_file(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let lines =

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod conditions;
+mod core_files;
 mod divergence;
 mod ongoing;
 mod packing;
