@@ -228,7 +228,9 @@ fn advice_about_memory() {
 
 #[test]
 fn processes_reach_into_each_other() {
-    check("between.c");
+    let recording = check("between.c");
+    let warnings = trace::warnings(&recording.trace());
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[test]

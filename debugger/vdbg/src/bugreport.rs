@@ -41,6 +41,10 @@ struct Tried {
 
 pub(crate) fn bugreport(options: &cli::BugReport) -> anyhow::Result<ExitCode> {
     let directory = trace::resolve(options.directory.as_deref())?;
+    // One that cannot be read is just what a report is for.
+    if let Err(error @ trace::TraceError::NotATrace(_)) = trace::read_header(&directory) {
+        return Err(error.into());
+    }
     let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let output = options.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.bugreport.tar.zst")));
     let mut archive = Archive::create(&output, &format!("bugreport-{name}"))?;

@@ -97,13 +97,16 @@ pub(crate) fn save(options: &cli::Stop) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn stop(options: &cli::Stop) -> anyhow::Result<ExitCode> {
     let directory = in_progress(options.directory.as_deref())?;
+    let attached = trace::read_header(&directory)?.attached;
     if !tracer::stop(&directory)? {
         anyhow::bail!("nobody is recording {}; `vdbg ls` lists the recordings", directory.display());
     }
-    out::error(&format!(
-        "the recording {} has ended; a program that was started by `vdbg record` goes on under it, unrecorded, until it ends",
-        directory.display()
-    ));
+    let program = if attached {
+        "the process goes on without a recorder"
+    } else {
+        "the program goes on under the recorder, unrecorded, until it ends"
+    };
+    out::error(&format!("the recording {} has ended; {program}", directory.display()));
     Ok(ExitCode::SUCCESS)
 }
 

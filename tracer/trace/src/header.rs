@@ -28,6 +28,9 @@ pub struct Header {
     /// The trace keeps only its newest part: about so many bytes.
     #[serde(default)]
     pub ring: Option<u64>,
+    /// It began with a process that was running already.
+    #[serde(default)]
+    pub attached: bool,
 }
 
 /// Facts about the machine that replay depends on.

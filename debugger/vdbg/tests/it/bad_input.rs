@@ -50,6 +50,8 @@ fn recordings_that_are_none() {
     std::fs::create_dir_all(folder().join("empty/dir")).unwrap();
     fails(&["replay", "empty/dir"], 1, &["not a trace"]);
     fails(&["rm", "empty/dir"], 1, &["not a trace"]);
+    fails(&["bugreport", "empty/dir", "-o", "none.tar.zst"], 1, &["not a trace"]);
+    assert!(!folder().join("none.tar.zst").exists());
     fails(&["dump", "no-such-trace"], 1, &["no trace"]);
     fails(&["info", "no-such-trace"], 1, &["no trace"]);
     fails(&["stop", "4711"], 1, &["no trace 4711", "not a process"]);
@@ -72,6 +74,8 @@ fn damaged_recordings() {
     fails(&["replay", &trace, "-e", "when"], 1, &["newer vdbg"]);
     std::fs::write(&header, "{").unwrap();
     fails(&["replay", &trace, "-e", "when"], 1, &["header.json"]);
+    // That is what a report is for.
+    assert!(vdbg(&["bugreport", &trace, "-o", "damaged.tar.zst"]).status.success());
 }
 
 #[test]

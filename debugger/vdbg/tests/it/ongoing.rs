@@ -62,9 +62,23 @@ fn a_ring_that_is_being_recorded() {
     assert!(saved.trim().ends_with("goes_on.trace-saved-1"), "{saved}");
     let saved = said(&["info", saved.trim()]);
     assert!(saved.contains("a copy of a ring whose recording went on"), "{saved}");
-    said(&["stop", name]);
+    let stopped = said(&["stop", name]);
+    assert!(stopped.contains("goes on under the recorder"), "{stopped}");
     let info = said(&["info", name]);
     assert!(info.contains("status     a part"), "{info}");
+}
+
+/// Nothing goes on under the recorder that was not started under it.
+#[test]
+fn an_attached_recording_is_stopped() {
+    compile("visited.c", "#include <unistd.h>\nint main(void) {\n    for (;;)\n        usleep(1000);\n}\n");
+    let process = start(folder().join("visited").to_str().unwrap(), &[]);
+    let id = process.0.id().to_string();
+    let trace = folder().join("visited.trace");
+    let _recorder = start(VDBG, &["record", "--pid", &id, "-o", "visited.trace"]);
+    wait_for("events", || trace::Reader::open(&trace).is_ok_and(|reader| reader.len() > 10));
+    let stopped = said(&["stop", "./visited.trace"]);
+    assert!(stopped.contains("goes on without a recorder") && !stopped.contains("under"), "{stopped}");
 }
 
 /// It is named after its program, also when that has been replaced, as a server's is by an update.

@@ -48,9 +48,23 @@ impl Recorder {
             ""
         };
         self.warn(format!(
-            "the program has {} processes, which is the limit of a recording{by_files}: it was told that it cannot have more (EAGAIN)",
-            self.processes_max
+            "the program has {}, which is the limit of a recording{by_files}: it was told that it cannot have more (EAGAIN)",
+            number_of_processes(self.processes_max)
         ));
         self.instead(thread, entry, -i64::from(libc::EAGAIN))
+    }
+}
+
+fn number_of_processes(count: usize) -> String {
+    if count == 1 { "one process".into() } else { format!("{count} processes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_of_processes;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([1, 2].map(number_of_processes), ["one process", "2 processes"]);
     }
 }

@@ -268,8 +268,12 @@ impl Recorder {
     ) -> Result<(Recorder, Vec<u8>), TracerError> {
         let affinity = process::affinity(0).map_err(TracerError::system("read the CPU affinity"))?;
         let core = process::current_core().unwrap_or_else(|| last_core(&affinity));
-        let header =
-            Header { chaos_seed: options.chaos_seed, ring: options.ring, ..header(&command, place, core) };
+        let header = Header {
+            chaos_seed: options.chaos_seed,
+            ring: options.ring,
+            attached: options.attach.is_some(),
+            ..header(&command, place, core)
+        };
         signal::block_child_signal().map_err(TracerError::system("block SIGCHLD"))?;
         // The writing thread, which gets this affinity, must not take time from the program.
         process::set_affinity(0, &without_core(&affinity, core))
@@ -668,6 +672,7 @@ fn header(command: &[String], place: &TraceDirectory, core: u32) -> Header {
         machine: machine::describe(core),
         chaos_seed: None,
         ring: None,
+        attached: false,
     }
 }
 

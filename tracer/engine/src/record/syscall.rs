@@ -385,6 +385,9 @@ impl Recorder {
     ) -> Result<(), TracerError> {
         let mut ranges = Vec::new();
         let arguments = entry.arguments();
+        if let Some(bytes) = values_of_set(call, &arguments, result, memory.process()) {
+            return self.save(memory, arguments[3], bytes, writes);
+        }
         let coverage = syscalls::writes(call, &arguments, result, memory, &mut |range| ranges.push(range));
         for range in ranges {
             self.save(memory, range.addr, range.len, writes)?;
@@ -470,6 +473,16 @@ fn touched_range(entry: &Registers) -> Option<std::ops::Range<u64>> {
         libc::SYS_mremap => Some(start..start.saturating_add(len)),
         _ => None,
     }
+}
+
+/// What semctl(2) has written that reads all values of a set; only the set itself says how many those are.
+fn values_of_set(call: u64, arguments: &[u64; 6], result: i64, process: i32) -> Option<u64> {
+    const GETALL: i32 = 13;
+    const VALUE_BYTES: u64 = 2;
+    let is_meant = call as i64 == libc::SYS_semctl && arguments[2] as i32 == GETALL && result == 0;
+    let count = is_meant && process::same_namespace(process, "ipc");
+    let count = count.then(|| process::semaphores(arguments[0] as i32).ok()).flatten();
+    count.map(|count| count * VALUE_BYTES)
 }
 
 /// The call installs a seccomp filter (seccomp(2), prctl(2)).

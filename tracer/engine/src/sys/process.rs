@@ -258,6 +258,15 @@ pub(crate) fn affinity(thread: i32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How many semaphores a set has, in this process's namespace (semctl(2)).
+pub(crate) fn semaphores(set: i32) -> io::Result<u64> {
+    // SAFETY: a semid_ds is plain numbers.
+    let mut state: libc::semid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: IPC_STAT writes one semid_ds where the fourth argument points, which is live.
+    let result = unsafe { libc::semctl(set, 0, libc::IPC_STAT, &raw mut state) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(state.sem_nsems) }
+}
+
 /// The parts of a range of a file that are no holes (lseek(2), `SEEK_DATA`); all of it where that is not known.
 pub(crate) fn data_ranges(file: &File, range: Range<u64>) -> Vec<Range<u64>> {
     let seek = |from: u64, how: i32| {

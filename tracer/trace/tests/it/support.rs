@@ -34,6 +34,7 @@ pub(crate) fn header() -> Header {
         machine: Machine { cpu: "a processor".into(), xcr0: 7, ..Machine::default() },
         chaos_seed: Some(7),
         ring: None,
+        attached: false,
     }
 }
 
