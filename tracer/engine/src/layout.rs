@@ -210,6 +210,23 @@ mod tests {
     }
 
     #[test]
+    fn guards_move_with_their_pages_and_go_with_them() {
+        let mut layout = Layout::default();
+        layout.insert(zero(0x1000, 0x5000));
+        layout.apply(&MemoryOp::Guard { start: 0x1000, len: 0x3000, install: true });
+        layout.apply(&MemoryOp::Guard { start: 0x2000, len: 0x1000, install: false });
+        layout.apply(&MemoryOp::Discard { start: 0x1000, len: 0x4000 });
+        assert_eq!(layout.guards(), [0x1000..0x2000, 0x3000..0x4000]);
+        let (old, new) = (0x3000, 0x9000);
+        layout.apply(&MemoryOp::Remap { old, old_len: 0x2000, new, new_len: 0x1000, keep_old: false });
+        assert_eq!(layout.guards(), [0x1000..0x2000, 0x9000..0xa000]);
+        assert_eq!(layout.mapped(&(0..0x9800)), [0x9000..0x9800, 0x1000..0x3000]);
+        layout.apply(&MemoryOp::Unmap { start: 0x9000, len: 0x1000 });
+        layout.apply(&MemoryOp::Map(zero(0x1000, 0x2000)));
+        assert_eq!(layout.guards(), []);
+    }
+
+    #[test]
     fn unmapping_across_two_mappings() {
         let mut layout = Layout::default();
         layout.insert(zero(0x1000, 0x3000));
