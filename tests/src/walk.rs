@@ -18,6 +18,8 @@ pub struct Seen {
     hit: Hit,
     registers: Registers,
     event: u64,
+    /// The recording ends there: whoever goes back from the end stands at it already.
+    at_end: bool,
 }
 
 /// Hits a breakpoint on the way to the end, and comes back to the last few hits from there.
@@ -37,7 +39,8 @@ pub fn there_and_back(session: &mut Session) -> Result<String, Box<dyn std::erro
         return Err(format!("no hit of {:#x}, which event {} comes to", site.address, site.event).into());
     }
     let back = hits(session, Direction::Backward, &stops, BACK_MAX)?;
-    let wanted = there.iter().rev().take(BACK_MAX);
+    let wanted = there.iter().rev().skip_while(|seen| seen.at_end).take(BACK_MAX);
+    let count = there.iter().filter(|seen| !seen.at_end).count();
     for (index, (seen, wanted)) in back.iter().zip(wanted).enumerate() {
         if seen != wanted {
             return Err(format!(
@@ -47,8 +50,8 @@ pub fn there_and_back(session: &mut Session) -> Result<String, Box<dyn std::erro
             .into());
         }
     }
-    if back.len() != there.len().min(BACK_MAX) {
-        return Err(format!("{} hits forwards, but only {} on the way back", there.len(), back.len()).into());
+    if back.len() != count.min(BACK_MAX) {
+        return Err(format!("{count} hits forwards, but only {} on the way back", back.len()).into());
     }
     Ok(format!("{} hits of {:#x}, the last {} found again", there.len(), site.address, back.len()))
 }
@@ -68,7 +71,12 @@ pub fn hits(
         match session.resume(direction, Mode::Run, stops, &mut NoJudge)? {
             Stop::Hit(hit) => {
                 let registers = session.registers(hit.thread)?;
-                seen.push(Seen { hit, registers, event: session.position().event });
+                seen.push(Seen {
+                    hit,
+                    registers,
+                    event: session.position().event,
+                    at_end: *session.position() == session.end()?,
+                });
             }
             Stop::Start | Stop::End => break,
             other => return Err(format!("{other:?} at {:?}", session.position()).into()),

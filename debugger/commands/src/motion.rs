@@ -139,7 +139,7 @@ impl Debugger {
             Ok(stop) => Ok((stop, judged)),
             Err(error) => {
                 self.moved();
-                Err(error.into())
+                Err(error)
             }
         }
     }
