@@ -157,7 +157,6 @@ int main(void)
 }
 
 #[test]
-#[ignore = "beside the other tests the recording sometimes does not end at Ctrl-C: the cause is not known yet"]
 fn ctrl_c_reaches_the_recorded_program() {
     let _turn = alone();
     let program = compile(
