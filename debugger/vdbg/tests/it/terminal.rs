@@ -83,6 +83,10 @@ fn ctrl_c_stops_a_search_and_leaves_the_session_usable() {
 }
 
 fn shell() -> PtyReplSession {
+    // A test that runs in the background of a script ignores Ctrl-C; a shell would keep that, and so would its programs (bash(1),
+    // SIGNALS).
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     let mut shell = spawn_bash(Some(PATIENCE_MS)).unwrap();
     shell.execute(&format!("cd {}; export VDBG_TRACE_DIR=$PWD/traces", folder().display()), "").unwrap();
     shell.wait_for_prompt().unwrap();
