@@ -238,10 +238,12 @@ impl Debugger {
 
     /// Runs the commands of the points that were stopped at. They may go on to another stop, whose commands follow.
     fn run_due(&mut self, reply: &mut Reply<'_>) -> Result<Flow, CommandError> {
-        if self.runs_due {
+        if self.runs_due || self.due.is_empty() {
             return Ok(Flow::Continue);
         }
         self.runs_due = true;
+        // What an empty line repeats is the user's command, not one of these.
+        let repeated = std::mem::take(&mut self.last_line);
         let mut result = Ok(Flow::Continue);
         while let Some(line) = self.due.pop_front()
             && matches!(result, Ok(Flow::Continue))
@@ -251,7 +253,7 @@ impl Debugger {
         }
         self.due.clear();
         self.runs_due = false;
-        self.last_line.clear();
+        self.last_line = repeated;
         result
     }
 

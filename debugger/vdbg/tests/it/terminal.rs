@@ -82,6 +82,26 @@ fn ctrl_c_stops_a_search_and_leaves_the_session_usable() {
     session.exp_eof().unwrap();
 }
 
+/// Also when the commands of a breakpoint have been run since.
+#[test]
+fn an_empty_line_repeats_the_last_command() {
+    let _turn = alone();
+    let trace = record("long.c", LONG);
+    let mut session = replay(&trace);
+    ask(&mut session, "print 6 * 7", "$1 = 42");
+    ask(&mut session, "", "$2 = 42");
+    ask(&mut session, "break turn", "Breakpoint 1");
+    for line in ["commands", "silent", "printf \"turn %ld\\n\",i"] {
+        session.send_line(line).unwrap();
+        session.exp_string(">").unwrap();
+    }
+    ask(&mut session, "end", "");
+    ask(&mut session, "continue", "turn 0");
+    ask(&mut session, "", "turn 1");
+    session.send_line("quit").unwrap();
+    session.exp_eof().unwrap();
+}
+
 fn shell() -> PtyReplSession {
     // A test that runs in the background of a script ignores Ctrl-C; a shell would keep that, and so would its programs (bash(1),
     // SIGNALS).
